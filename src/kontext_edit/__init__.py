@@ -1,0 +1,1 @@
+"""Kontext Edit: an MCP server that edits pictures in plain language."""

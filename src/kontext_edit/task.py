@@ -1,0 +1,117 @@
+"""A task: one edit, what it was asked to do, how far it is, and what it cost."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from kontext_edit.errors import Billed, Problem
+
+SANDBOX = "sandbox"
+NOVITA = "novita"
+
+
+class Status(StrEnum):
+    """How far a task is."""
+
+    SUBMITTING = "submitting"
+    """Written down; the request may or may not have left."""
+    QUEUED = "queued"
+    """Upstream took it and gave it an id."""
+    PROCESSING = "processing"
+    """Upstream works on it, or it is done there and its pictures are being fetched."""
+    SUCCEEDED = "succeeded"
+    """Its pictures are on this machine's disk."""
+    FAILED = "failed"
+    """It will not bring a picture."""
+    UNKNOWN = "unknown"
+    """It may have been billed, and nobody here can tell."""
+
+
+LEGAL_MOVES: dict[Status, frozenset[Status]] = {
+    Status.SUBMITTING: frozenset({Status.QUEUED, Status.FAILED, Status.UNKNOWN}),
+    Status.QUEUED: frozenset({Status.PROCESSING, Status.SUCCEEDED, Status.FAILED, Status.UNKNOWN}),
+    Status.PROCESSING: frozenset({Status.SUCCEEDED, Status.FAILED, Status.UNKNOWN}),
+    Status.SUCCEEDED: frozenset(),
+    Status.FAILED: frozenset(),
+    Status.UNKNOWN: frozenset(),
+}
+"""Where a task may go from each status; a settled one goes nowhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What was edited: a name that is safe to write down, and the SHA-256 of its content."""
+
+    origin: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A finished picture on disk."""
+
+    path: Path
+    width: int
+    height: int
+    format: str
+    bytes: int
+    sha256: str
+    changed_percent: float | None
+    """How much of it differs from the first source, 0 to 100; None where that could not be seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One edit. Times are seconds since the epoch."""
+
+    id: str
+    """Ours, given before anything is sent."""
+    provider: str
+    tier: str
+    prompt: str
+    parameters: dict[str, Any]
+    sources: tuple[Source, ...]
+    list_price_usd: Decimal
+    created_at: float
+    status: Status = Status.SUBMITTING
+    task_id: str | None = None
+    """Upstream's, once it took the edit."""
+    seed: int | None = None
+    pictures: tuple[Picture, ...] = ()
+    warnings: tuple[str, ...] = ()
+    error: Problem | None = None
+    """Why it failed; on a task under way, what keeps its pictures from being saved."""
+    accepted_at: float | None = None
+    finished_at: float | None = None
+
+    @property
+    def handle(self) -> str:
+        """The id that callers use: upstream's, or ours while there is none."""
+        return self.task_id or self.id
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing more will happen to it."""
+        return not LEGAL_MOVES[self.status]
+
+    def may_move(self, to: Status) -> bool:
+        """Whether it may go to `to` from here, or stay there with something new to tell."""
+        return not self.settled and (to is self.status or to in LEGAL_MOVES[self.status])
+
+    @property
+    def billed(self) -> Billed:
+        """Whether money moved: the sandbox never bills, an accepted edit is billed."""
+        if self.provider == SANDBOX:
+            return Billed.NO
+        if self.status is Status.FAILED:
+            return self.error.billed if self.error else Billed.NO
+        if self.status in (Status.SUBMITTING, Status.UNKNOWN):
+            return Billed.MAYBE
+        return Billed.YES
+
+    @property
+    def cost_usd(self) -> Decimal:
+        """What the edit cost; where it may have been billed, it counts as billed."""
+        return Decimal(0) if self.billed is Billed.NO else self.list_price_usd
