@@ -1,0 +1,32 @@
+"""Fixtures for all tests: a clock that costs no time, and an environment of the test's own."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from tests.clock import FakeClock
+
+KEY = "sk_recognisable_0123456789"
+
+
+@pytest.fixture
+async def clock() -> AsyncGenerator[FakeClock]:
+    fake = FakeClock()
+    driver = asyncio.ensure_future(fake.drive())
+    yield fake
+    driver.cancel()
+    with suppress(asyncio.CancelledError):
+        await driver
+
+
+@pytest.fixture
+def environ(tmp_path: Path) -> dict[str, str]:
+    """A person without a key, whose folders are the test's."""
+    (tmp_path / "in").mkdir()
+    return {
+        "KONTEXT_HOME": str(tmp_path / "home"),
+        "KONTEXT_OUTPUT_DIR": str(tmp_path / "out"),
+        "KONTEXT_ALLOWED_DIRS": str(tmp_path / "in"),
+    }
