@@ -1,0 +1,13 @@
+"""Pictures in and out: a source string becomes a checked, upright, fitted picture; results get previews.
+
+sources     what a source string means, and where its bytes come from
+local       files, inside the allowed folders only
+links       http(s) URLs, checked and handed on
+inline      data URLs and bare base64
+clipboard   what the person copied last
+decode      bytes -> pixels, within limits
+colour      any colour mode and profile -> sRGB
+prepare     all of it: sources -> what upstream gets
+preview     a result -> a small preview, and how much of the picture changed
+wording     how names and sizes are written in errors
+"""

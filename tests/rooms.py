@@ -1,0 +1,63 @@
+"""A folder with everything that a source may meet, and a finder that may read some of it."""
+
+import os
+from pathlib import Path
+
+import pytest
+from tests.pictures import corners, encoded
+
+from kontext_edit.errors import NoSuchTask, PictureRefused
+from kontext_edit.images.sources import Finder, Recalled
+
+PNG = encoded(corners())
+SECRET = b"-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAA\n"
+
+
+class Gallery:
+    """Earlier results for the finder: one task with two pictures."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    async def __call__(self, task_id: str | None, number: int) -> Recalled:
+        if task_id not in {None, "4f2a"}:
+            raise NoSuchTask(f"nobody knows the task {task_id}")
+        if number > 2:
+            raise PictureRefused(f"the task has 2 pictures, not {number}")
+        return Recalled(self.folder / f"result {number}.png", "4f2a", number)
+
+
+def furnished(tmp_path: Path) -> Path:
+    """A folder with everything that a source may meet; only `pictures` and `work` are allowed."""
+    for name in ("pictures", "work", "private", "results"):
+        (tmp_path / name).mkdir()
+    pictures = tmp_path / "pictures"
+    (pictures / "x.png").write_bytes(PNG)
+    (pictures / "a b#1?.png").write_bytes(PNG)
+    (pictures / "Screenshot 3.04\u202fPM.png").write_bytes(PNG)
+    (pictures / "empty.png").touch()
+    (pictures / "folder.png").mkdir()
+    (pictures / "loop.png").symlink_to("loop.png")
+    (tmp_path / "private" / "photo.png").write_bytes(SECRET)
+    (pictures / "link.png").symlink_to(tmp_path / "private" / "photo.png")
+    (pictures / "sub").symlink_to(tmp_path / "private")
+    (pictures / "inner.png").symlink_to(pictures / "x.png")
+    (tmp_path / "results" / "result 1.png").write_bytes(PNG)
+    os.mkfifo(pictures / "pipe.png")
+    with (pictures / "huge.png").open("wb") as file:
+        file.truncate(50_000_001)
+    return tmp_path
+
+
+def finder_in(room: Path) -> Finder:
+    """A finder for such a folder."""
+    return Finder(
+        allowed=[room / "work", room / "pictures"], folder=room / "work", recall=Gallery(room / "results")
+    )
+
+
+async def refusal(finder: Finder, source: str) -> str:
+    """The text of the refusal that a source meets."""
+    with pytest.raises(PictureRefused) as caught:
+        await finder.find(source)
+    return f"{caught.value.message} | {caught.value.hint}"
