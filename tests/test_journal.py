@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kontext_edit.errors import Billed, JournalUnavailable, NoSuchTask, Problem
-from kontext_edit.journal import Journal
-from kontext_edit.task import LEGAL_MOVES, Picture, Source, Status, Task
+from kontext_edit.journal.book import Journal
+from kontext_edit.task import LEGAL_MOVES, SETTLED, Picture, Source, Status, Task
 
 PROBLEM = Problem("edit_failed", "It did not work — 写真", "Try again.", True, Billed.NO)  # noqa: FBT003 - data
 
@@ -22,7 +22,7 @@ def new_task(number: int = 1, **changes: object) -> Task:
         id=f"edit-{number}",
         provider="novita",
         tier="dev",
-        prompt="Make the sky 青い",
+        prompt=f"Make the sky 青い, take {number}",
         parameters={"seed": 7, "guidance_scale": 2.5, "fast_mode": True},
         sources=(Source("/pictures/a.jpg", "ab" * 32),),
         list_price_usd=Decimal("0.018"),
@@ -74,7 +74,7 @@ async def test_last_is_the_edit_that_finished_last_with_a_picture(journal: Journ
     await finished(journal, new_task(2), at=2000.0)
     late = new_task(3)
     await journal.begin(late)
-    await journal.failed(late, PROBLEM, 9000.0)
+    await journal.ended(late, Status.FAILED, PROBLEM, 9000.0)
     last = await journal.last()
     assert last is not None
     assert last.id == "edit-1"
@@ -82,7 +82,7 @@ async def test_last_is_the_edit_that_finished_last_with_a_picture(journal: Journ
 
 async def test_a_settled_edit_stays_as_it_is(journal: Journal) -> None:
     done = await finished(journal, new_task(), at=2000.0)
-    assert await journal.failed(done, PROBLEM, 2001.0) == done
+    assert await journal.ended(done, Status.FAILED, PROBLEM, 2001.0) == done
     assert await journal.processing(done) == done
     assert await journal.succeeded(done, (), seed=1, warnings=(), at=3000.0) == done
 
@@ -96,10 +96,10 @@ async def test_a_move_builds_on_what_another_process_wrote(journal: Journal) -> 
     assert moved.error == PROBLEM
 
 
-async def test_an_edit_that_was_deleted_meanwhile_is_an_error_not_a_silence(journal: Journal) -> None:
+async def test_an_edit_whose_row_is_gone_is_written_down_anew(journal: Journal) -> None:
     await journal.begin(new_task(1))
-    with pytest.raises(JournalUnavailable, match="no longer in it"):
-        await journal.processing(new_task(2))
+    accepted = await journal.accepted(new_task(2), "up-2", 1.0)
+    assert await journal.get("up-2") == accepted
 
 
 @given(path=st.lists(st.sampled_from([s for s in Status if s is not Status.SUBMITTING]), max_size=6))
@@ -113,13 +113,13 @@ async def test_no_sequence_of_events_leaves_the_legal_moves(
         Status.QUEUED: lambda: journal.accepted(task, "up-1", 1.0),
         Status.PROCESSING: lambda: journal.processing(task),
         Status.SUCCEEDED: lambda: journal.succeeded(task, (), seed=None, warnings=(), at=2.0),
-        Status.FAILED: lambda: journal.failed(task, PROBLEM, 2.0),
-        Status.UNKNOWN: lambda: journal.unknown(task, PROBLEM, 2.0),
+        Status.FAILED: lambda: journal.ended(task, Status.FAILED, PROBLEM, 2.0),
+        Status.UNKNOWN: lambda: journal.ended(task, Status.UNKNOWN, PROBLEM, 2.0),
     }
     status = Status.SUBMITTING
     for target in path:
         moved = await steps[target]()
-        legal = target in LEGAL_MOVES[status] or (target is status and bool(LEGAL_MOVES[status]))
+        legal = target in LEGAL_MOVES[status] or (target is status and status not in SETTLED)
         assert moved.status is (target if legal else status)
         status = moved.status
     assert (await journal.get(task.id)).status is status
@@ -160,20 +160,21 @@ async def test_a_folder_that_cannot_be_made_is_said_with_what_to_do(tmp_path: Pa
     assert caught.value.billed is Billed.NO
 
 
-async def test_a_file_that_is_no_journal_is_an_error_and_stays_as_it_is(tmp_path: Path) -> None:
-    path = tmp_path / "journal.sqlite3"
-    path.write_bytes(b"my diary, not a database, and long enough to be read" * 40)
-    before = path.read_bytes()
-    with pytest.raises(JournalUnavailable):
-        await Journal(path).begin(new_task())
-    assert path.read_bytes() == before
+async def test_a_damaged_journal_is_set_aside_whole_and_the_person_is_told(journal: Journal) -> None:
+    journal.path.parent.mkdir()
+    diary = b"my diary, not a database, and long enough to be read" * 40
+    journal.path.write_bytes(diary)
+    await journal.begin(new_task())
+    assert (await journal.get("edit-1")).status is Status.SUBMITTING
+    (aside,) = journal.path.parent.glob("journal.sqlite3.damaged-*")
+    assert aside.read_bytes() == diary
+    assert journal.notice is not None
+    assert str(aside) in journal.notice
 
 
 async def test_a_failed_write_rolls_back_and_the_journal_works_on(journal: Journal) -> None:
-    await journal.begin(new_task())
-    with pytest.raises(JournalUnavailable):
-        await journal.begin(new_task())
     first, second = new_task(1), new_task(2)
+    await journal.begin(first)
     await journal.begin(second)
     await journal.accepted(first, "up-1", 1.0)
     with pytest.raises(JournalUnavailable):

@@ -12,10 +12,14 @@ KontextError
 │   ├── RateLimited         too many requests, also after waiting
 │   ├── Unavailable         not reachable, or overloaded, also after waiting
 │   └── TaskGone            the API does not know the task (any more)
+├── BudgetExceeded          the person's limit is reached; nothing was sent
+├── ConsentMissing          the person was not asked, or did not agree; nothing was sent
+├── FateUnknown             the same was asked before, and may have been billed
 ├── SubmissionUnclear       the request went out and no answer came: it may have been billed
 ├── EditFailed              the API took the edit and could not do it
 ├── PictureLost             the edit was done, and its pictures can no longer be had
 ├── PictureNotSaved         the edit is done, and saving its pictures did not work yet
+│   └── LinkRefused         the link to a picture is not served any more
 ├── JournalUnavailable      nothing is sent while it cannot be written down
 ├── InvalidSettings         the person's settings cannot be used
 └── InternalError           a fault of this server
@@ -137,6 +141,32 @@ class TaskGone(UpstreamError):
     code = "task_gone"
 
 
+class BudgetExceeded(KontextError):
+    """The person's limit for a day or a month is reached; nothing was sent."""
+
+    code = "budget_exceeded"
+
+
+class ConsentMissing(KontextError):
+    """The person could not be asked about a dear edit, or did not agree; nothing was sent."""
+
+    code = "consent_missing"
+
+
+class FateUnknown(KontextError):
+    """The same request was submitted before, and nobody knows whether it was billed; nothing was sent now."""
+
+    code = "fate_unknown"
+
+    def __init__(self, handle: str, price: str) -> None:
+        super().__init__(
+            f"The same edit was submitted before (task {handle}) and got no clear answer: it may have been "
+            f"billed, {price} USD. Nothing was sent now.",
+            "Tell the person; the usage on https://novita.ai/billing shows whether it was. If they want it "
+            "bought again, call with force_new: true.",
+        )
+
+
 class SubmissionUnclear(KontextError):
     """The request went out and no answer came: it may have been billed, so it is never repeated."""
 
@@ -165,6 +195,12 @@ class PictureNotSaved(KontextError):
     code = "picture_not_saved"
     retryable = True
     billed = Billed.YES
+
+
+class LinkRefused(PictureNotSaved):
+    """The link to a picture is not served any more; a new one has to be asked for."""
+
+    code = "link_refused"
 
 
 class JournalUnavailable(KontextError):

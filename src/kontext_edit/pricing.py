@@ -75,6 +75,5 @@ def usd(amount: Decimal) -> str:
     """An amount as it is written everywhere: `"0"`, `"0.0225"`, `"360.00"`."""
     if not amount:
         return "0"
-    exact = f"{amount.normalize():f}"
-    whole, _, cents = exact.partition(".")
-    return f"{whole}.{cents:0<2}"
+    whole, _, cents = f"{amount:f}".partition(".")
+    return f"{whole}.{cents.rstrip('0'):0<2}"

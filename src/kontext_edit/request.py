@@ -7,7 +7,7 @@ Nothing else is dropped: an unknown parameter, or one of another tier, is a prob
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import MISSING, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
@@ -22,6 +22,11 @@ Model = TypeVar("Model", bound=BaseModel)
 WaitSeconds = Annotated[float, Field(ge=0, le=50)]
 """At most 50: many clients give up after 60."""
 DEFAULT_WAIT_SECONDS = 40
+
+ForceNew = Annotated[bool, Field(description="Buy anew what runs already or was not fetched yet.")]
+
+PublicStatus = Literal["queued", "processing", "succeeded", "failed", "unknown"]
+"""What callers are told of a task; before upstream's answer it is queued here."""
 
 _PROMPT_TOKENS = 512
 """Kontext reads so many tokens of a prompt and cuts the rest (T5's limit in diffusers' pipeline)."""
@@ -38,6 +43,7 @@ class EditOptions(_Call):
 
     tier: TierName | MISSING = MISSING
     wait_seconds: WaitSeconds = DEFAULT_WAIT_SECONDS
+    force_new: ForceNew = False
 
 
 class TaskCall(_Call):
@@ -45,6 +51,14 @@ class TaskCall(_Call):
 
     task_id: Annotated[str, Field(pattern=r"\S")]
     wait_seconds: WaitSeconds = DEFAULT_WAIT_SECONDS
+
+
+class ListCall(_Call):
+    """A call of `list_tasks`."""
+
+    status: PublicStatus | MISSING = MISSING
+    limit: Annotated[int, Field(ge=1, le=50)] = 10
+    cursor: Annotated[str, Field(pattern=r"\S")] | MISSING = MISSING
 
 
 class EstimateCall(_Call):
@@ -62,6 +76,7 @@ class EditCall:
 
     edit: Kontext
     wait_seconds: float
+    force_new: bool
     warnings: tuple[str, ...]
 
 
@@ -82,7 +97,7 @@ def parse_edit(arguments: Arguments, default_tier: str) -> EditCall:
     edit, more = _validated(model, given)
     if options is None or edit is None:
         raise InvalidArguments(problems + more, _hint(given))
-    return EditCall(edit, options.wait_seconds, tuple(_warnings(edit)))
+    return EditCall(edit, options.wait_seconds, options.force_new, tuple(_warnings(edit)))
 
 
 def parse_task(arguments: Arguments) -> TaskCall:
@@ -91,10 +106,16 @@ def parse_task(arguments: Arguments) -> TaskCall:
     Raises:
         InvalidArguments: with every problem of the call.
     """
-    call, problems = _validated(TaskCall, _given(arguments))
-    if call is None:
-        raise InvalidArguments(problems)
-    return call
+    return _parse(TaskCall, arguments)
+
+
+def parse_list(arguments: Arguments) -> ListCall:
+    """The arguments of `list_tasks`.
+
+    Raises:
+        InvalidArguments: with every problem of the call.
+    """
+    return _parse(ListCall, arguments)
 
 
 def parse_estimate(arguments: Arguments) -> EstimateCall:
@@ -110,6 +131,13 @@ def parse_estimate(arguments: Arguments) -> EstimateCall:
         priced = [name for name in given if name in EstimateCall.model_fields and owners(name)]
         problems += _strangers(priced, TIERS[tier])
     if call is None or problems:
+        raise InvalidArguments(problems)
+    return call
+
+
+def _parse(model: type[Model], arguments: Arguments) -> Model:
+    call, problems = _validated(model, _given(arguments))
+    if call is None:
         raise InvalidArguments(problems)
     return call
 

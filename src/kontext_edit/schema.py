@@ -85,7 +85,7 @@ def _cell(rule: JsonSchema | None) -> str:
     if rule is None:
         return "–"
     default = f", default {_shown(rule['default'])}" if "default" in rule else ""
-    return rule_sentence(rule) + default
+    return rule_sentence(_without(rule, "description")) + default
 
 
 def _differences(name: str, rules: dict[str, JsonSchema]) -> list[str]:

@@ -6,8 +6,9 @@ time than it saves lines.
 
 import ipaddress
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Literal, cast
 from urllib.parse import urlsplit
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 import platformdirs
 from pydantic import SecretStr
 
+from kontext_edit.budget import BUDGET_SETTINGS, Limit, Period
 from kontext_edit.errors import InvalidSettings
 from kontext_edit.tiers import DEFAULT_TIER, TIERS
 
@@ -23,6 +25,8 @@ NOVITA_URL = "https://api.novita.ai"
 
 Provider = Literal["novita", "sandbox"]
 Encoding = Literal["data-url", "base64"]
+
+_DEFAULT_BUDGETS: dict[Period, Decimal | None] = {"day": Decimal("5.00"), "month": None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,9 @@ class Settings:
     allowed_dirs: tuple[Path, ...]
     default_tier: str
     image_encoding: Encoding
+    limits: tuple[Limit, ...]
+    confirm_above_usd: Decimal | None
+    """One edit that costs more needs the person's word; None never asks."""
 
     @property
     def journal_path(self) -> Path:
@@ -72,6 +79,8 @@ def read_settings(environ: Mapping[str, str] = os.environ, allow: Sequence[str] 
         image_encoding=cast(
             "Encoding", reader.choice("KONTEXT_IMAGE_ENCODING", ("data-url", "base64"), "data-url")
         ),
+        limits=tuple(_limits(reader)),
+        confirm_above_usd=reader.money("KONTEXT_CONFIRM_ABOVE_USD", Decimal("1.00")),
     )
     if provider == "novita" and not api_key:
         reader.problems.append("KONTEXT_PROVIDER is 'novita', and NOVITA_API_KEY is not set.")
@@ -87,6 +96,13 @@ def is_loopback(url: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _limits(reader: "_Reader") -> Iterator[Limit]:
+    for period, default in _DEFAULT_BUDGETS.items():
+        amount = reader.money(BUDGET_SETTINGS[period], default)
+        if amount is not None:
+            yield Limit(period, amount)
 
 
 def _allowed_dirs(named: Sequence[Path], output_dir: Path) -> tuple[Path, ...]:
@@ -163,6 +179,22 @@ class _Reader:
         if value not in allowed:
             self.problems.append(f"{name} is {value!r}; it must be one of {', '.join(allowed)}.")
         return value
+
+    def money(self, name: str, default: Decimal | None) -> Decimal | None:
+        """An amount of US dollars; `none` means no limit."""
+        value = self.text(name)
+        if value is None:
+            return default
+        if value.lower() == "none":
+            return None
+        try:
+            amount = Decimal(value)
+        except InvalidOperation:
+            amount = Decimal("NaN")
+        if amount.is_finite() and amount >= 0:
+            return amount
+        self.problems.append(f"{name} is {value!r}; it must be an amount of US dollars like 5.00, or none.")
+        return default
 
     def base_url(self, provider: str) -> str:
         url = (self.text("NOVITA_BASE_URL") or NOVITA_URL).rstrip("/")

@@ -1,5 +1,7 @@
 """A task: one edit, what it was asked to do, how far it is, and what it cost."""
 
+import hashlib
+import json
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
@@ -10,6 +12,9 @@ from kontext_edit.errors import Billed, Problem
 
 SANDBOX = "sandbox"
 NOVITA = "novita"
+
+LOCAL = "local"
+"""The owner of every edit on one person's machine."""
 
 
 class Status(StrEnum):
@@ -35,9 +40,13 @@ LEGAL_MOVES: dict[Status, frozenset[Status]] = {
     Status.PROCESSING: frozenset({Status.SUCCEEDED, Status.FAILED, Status.UNKNOWN}),
     Status.SUCCEEDED: frozenset(),
     Status.FAILED: frozenset(),
-    Status.UNKNOWN: frozenset(),
+    # A process that slept through its lease can still learn that upstream did take the edit.
+    Status.UNKNOWN: frozenset({Status.QUEUED}),
 }
-"""Where a task may go from each status; a settled one goes nowhere."""
+"""Where a task may go from each status."""
+
+SETTLED = frozenset({Status.SUCCEEDED, Status.FAILED, Status.UNKNOWN})
+"""Where nothing more is waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +84,8 @@ class Task:
     sources: tuple[Source, ...]
     list_price_usd: Decimal
     created_at: float
+    owner: str = LOCAL
+    """Whose edit it is; on one person's machine there is one owner."""
     status: Status = Status.SUBMITTING
     task_id: str | None = None
     """Upstream's, once it took the edit."""
@@ -85,6 +96,8 @@ class Task:
     """Why it failed; on a task under way, what keeps its pictures from being saved."""
     accepted_at: float | None = None
     finished_at: float | None = None
+    delivered_at: float | None = None
+    """When its result first went out to whoever asked."""
 
     @property
     def handle(self) -> str:
@@ -94,11 +107,18 @@ class Task:
     @property
     def settled(self) -> bool:
         """Whether nothing more will happen to it."""
-        return not LEGAL_MOVES[self.status]
+        return self.status in SETTLED
 
     def may_move(self, to: Status) -> bool:
         """Whether it may go to `to` from here, or stay there with something new to tell."""
-        return not self.settled and (to is self.status or to in LEGAL_MOVES[self.status])
+        return to in LEGAL_MOVES[self.status] or (to is self.status and not self.settled)
+
+    @property
+    def fingerprint(self) -> str:
+        """What makes two requests the same: owner, provider, tier, prompt, parameters, sources by content."""
+        wanted = [self.owner, self.provider, self.tier, self.prompt, self.parameters]
+        contents = [source.sha256 for source in self.sources]
+        return hashlib.sha256(json.dumps([*wanted, contents], sort_keys=True).encode()).hexdigest()
 
     @property
     def billed(self) -> Billed:

@@ -1,0 +1,80 @@
+"""How much may be spent: windows of time, limits, and what is said when one is reached."""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Literal
+
+from kontext_edit.errors import BudgetExceeded
+from kontext_edit.pricing import quotes, usd
+
+Period = Literal["day", "month"]
+
+BUDGET_SETTINGS: dict[Period, str] = {"day": "KONTEXT_BUDGET_DAY_USD", "month": "KONTEXT_BUDGET_MONTH_USD"}
+"""Where a person sets each limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """So much may be spent in each calendar day or month, by the machine's own time zone."""
+
+    period: Period
+    amount_usd: Decimal
+
+    def window(self, now: float) -> tuple[float, float]:
+        """The day or month around `now`: start and end, in seconds since the epoch."""
+        today = time.localtime(now)
+        year, month, day = today[:3]
+        if self.period == "day":
+            return _midnight(year, month, day), _midnight(year, month, day + 1)
+        return _midnight(year, month, 1), _midnight(year, month + 1, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """A limit and what has gone of it: billed, perhaps billed, and reserved for edits under way."""
+
+    limit: Limit
+    spent_usd: Decimal
+    ends_at: float
+
+    @property
+    def left_usd(self) -> Decimal:
+        """What may still be spent; never negative."""
+        return max(Decimal(0), self.limit.amount_usd - self.spent_usd)
+
+
+def refuse_beyond(spendings: Iterable[Spending], price_usd: Decimal) -> None:
+    """Nothing, where the price fits into what is left.
+
+    Raises:
+        BudgetExceeded: with what was spent, what the edit costs, when the window ends, and where a person
+            raises it.
+    """
+    for spending in spendings:
+        if price_usd <= spending.left_usd:
+            continue
+        limit = spending.limit
+        ends = time.strftime("%Y-%m-%d %H:%M", time.localtime(spending.ends_at))
+        raise BudgetExceeded(
+            f"The {limit.period}'s budget is {usd(limit.amount_usd)} USD: {usd(spending.spent_usd)} USD is "
+            f"spent or reserved, and this edit costs {usd(price_usd)} USD. Nothing was sent.",
+            f"It starts anew at {ends}. Only the person can raise it, with {BUDGET_SETTINGS[limit.period]} "
+            f"in the server's settings. {what_fits(spending.left_usd)}",
+        )
+
+
+def what_fits(amount_usd: Decimal) -> str:
+    """Which single edits an amount still pays for, as a sentence."""
+    fitting = [
+        f"{quote.tier}{' with fast_mode' if quote.fast_mode else ''} ({usd(quote.total_usd)} USD)"
+        for quote in quotes()
+        if quote.total_usd <= amount_usd
+    ]
+    return f"What fits: {', '.join(fitting)}." if fitting else "No edit fits into what is left."
+
+
+def _midnight(year: int, month: int, day: int) -> float:
+    """Local midnight in seconds since the epoch; a day or month too many rolls over."""
+    return time.mktime((year, month, day, 0, 0, 0, 0, 0, -1))

@@ -1,0 +1,196 @@
+"""What a caller gets back: a task, an estimate or an error as a tool's result.
+
+A result is a short sentence, a small preview, a path and a few numbers. Some clients show the model only
+the structured content, so it holds everything that the next step needs.
+"""
+
+import base64
+import textwrap
+import time
+from typing import Any
+
+import mcp_types as types
+
+from kontext_edit.budget import Spending
+from kontext_edit.errors import Billed, KontextError, Problem
+from kontext_edit.pricing import Quote, usd
+from kontext_edit.task import SANDBOX, Picture, Status, Task
+from kontext_edit.tiers import PRICES_AS_OF, TIERS
+
+Structured = dict[str, Any]
+
+_ROW_CHARACTERS = 60
+
+_SANDBOX_SENTENCE = "SANDBOX: no model ran, nothing was billed."
+_SANDBOX_WARNING = f"{_SANDBOX_SENTENCE} Real edits need NOVITA_API_KEY."
+
+
+def task_result(
+    task: Task, progress_percent: float, preview: bytes | None, notes: tuple[str, ...]
+) -> types.CallToolResult:
+    """A task as the result of `edit_image` or `get_task`.
+
+    Args:
+        task: what is known of it.
+        progress_percent: how far it may be, while it is under way.
+        preview: a small WebP of all its pictures.
+        notes: what there is to say about this moment, which the task itself does not keep.
+    """
+    there = [picture for picture in task.pictures if picture.path.exists()]
+    warnings = [*task.warnings, *notes]
+    warnings += [f"{picture.path} is no longer there." for picture in task.pictures if picture not in there]
+    if task.provider == SANDBOX:
+        warnings.append(_SANDBOX_WARNING)
+    structured: Structured = {
+        "task_id": task.handle,
+        "status": public_status(task),
+        "tier": task.tier,
+        "cost_usd": usd(task.cost_usd),
+        "list_price_usd": usd(task.list_price_usd),
+        "progress_percent": 100 if task.settled else int(progress_percent),
+        "seed": task.seed,
+        "provider": task.provider,
+        "images": [_picture(picture) for picture in task.pictures],
+        "warnings": warnings,
+        "next_step": _next_step(task),
+    }
+    if task.error is not None:
+        structured["error"] = _error(task.error, task.billed)
+    return types.CallToolResult(
+        content=[types.TextContent(text=" ".join([_sentence(task), *notes])), *_shown(there, preview)],
+        structured_content=structured,
+        is_error=task.status in (Status.FAILED, Status.UNKNOWN),
+    )
+
+
+def public_status(task: Task) -> str:
+    """The status that callers are told: before upstream's answer an edit is queued here."""
+    return str(Status.QUEUED if task.status is Status.SUBMITTING else task.status)
+
+
+def list_result(rows: list[tuple[int, Task]], limit: int) -> types.CallToolResult:
+    """Edits, latest first, as the result of `list_tasks`; `next_cursor` is null at the end."""
+    tasks = [_row(task) for _, task in rows]
+    more = str(rows[-1][0]) if len(rows) == limit else None
+    lines = [f"{row['task_id']} {row['status']} {row['tier']}: {row['prompt']}" for row in tasks]
+    return types.CallToolResult(
+        content=[types.TextContent(text="\n".join(lines) or "No edits.")],
+        structured_content={"tasks": tasks, "next_cursor": more},
+    )
+
+
+def estimate_result(quotes: list[Quote], provider: str, spendings: list[Spending]) -> types.CallToolResult:
+    """Prices as the result of `estimate_cost`."""
+    rows = [_quote(quote) for quote in quotes]
+    told = "; ".join(
+        f"{quote.tier}{' fast' if quote.fast_mode else ''} {usd(quote.total_usd)} USD" for quote in quotes
+    )
+    left = "".join(f" Left for the {each.limit.period}: {usd(each.left_usd)} USD." for each in spendings)
+    note = f" {_SANDBOX_SENTENCE}" if provider == SANDBOX else ""
+    return types.CallToolResult(
+        content=[types.TextContent(text=f"List prices of {PRICES_AS_OF}: {told}.{left}{note}")],
+        structured_content={
+            "estimates": rows,
+            "prices_as_of": PRICES_AS_OF,
+            "provider": provider,
+            "budget_left_usd": {each.limit.period: usd(each.left_usd) for each in spendings},
+            "which_tier": "; ".join(f"{name}: {model.suits}" for name, model in TIERS.items()),
+        },
+    )
+
+
+def error_result(error: KontextError) -> types.CallToolResult:
+    """An error as a result, for the assistant that has to act on it."""
+    problem = error.problem
+    text = f"{problem.message} {problem.hint}".strip()
+    return types.CallToolResult(
+        content=[types.TextContent(text=text)],
+        structured_content={"error": _error(problem, problem.billed)},
+        is_error=True,
+    )
+
+
+def _error(problem: Problem, billed: Billed) -> Structured:
+    return {
+        "code": problem.code,
+        "message": problem.message,
+        "hint": problem.hint,
+        "retryable": problem.retryable,
+        "billed": str(billed),
+    }
+
+
+def _sentence(task: Task) -> str:
+    prefix = f"{_SANDBOX_SENTENCE} " if task.provider == SANDBOX else ""
+    return prefix + _what_happened(task)
+
+
+def _what_happened(task: Task) -> str:
+    if task.status is Status.SUCCEEDED:
+        first, *others = task.pictures
+        where = f"{len(task.pictures)} pictures in {first.path.parent}" if others else str(first.path)
+        return f"Edited with Kontext {task.tier} for {usd(task.cost_usd)} USD: {where}"
+    if task.error is not None:
+        return f"{task.error.message} {task.error.hint}".strip()
+    return f"The edit is {public_status(task)}. {_next_step(task)}"
+
+
+def _next_step(task: Task) -> str:
+    """What the assistant does now."""
+    if task.status is Status.SUCCEEDED:
+        return f'Tell the person the path. To edit it further: images ["task:{task.handle}"].'
+    if task.settled:
+        return "See error.hint."
+    return f"Call get_task with task_id {task.handle}; do not call edit_image again for it."
+
+
+def _row(task: Task) -> Structured:
+    return {
+        "task_id": task.handle,
+        "status": public_status(task),
+        "tier": task.tier,
+        "prompt": textwrap.shorten(task.prompt, _ROW_CHARACTERS, placeholder="…"),
+        "cost_usd": usd(task.cost_usd),
+        "created": time.strftime("%Y-%m-%d %H:%M", time.localtime(task.created_at)),
+        "path": str(task.pictures[0].path) if task.pictures else None,
+    }
+
+
+def _picture(picture: Picture) -> Structured:
+    return {
+        "path": str(picture.path),
+        "width": picture.width,
+        "height": picture.height,
+        "format": picture.format,
+        "bytes": picture.bytes,
+        "sha256": picture.sha256,
+        "changed_percent": picture.changed_percent,
+    }
+
+
+def _shown(pictures: list[Picture], preview: bytes | None) -> list[types.ContentBlock]:
+    """One small preview of all pictures, and a link to each file."""
+    links: list[types.ContentBlock] = [
+        types.ResourceLink(
+            uri=picture.path.as_uri(),
+            name=picture.path.name,
+            mime_type=f"image/{picture.format}",
+            size=picture.bytes,
+        )
+        for picture in pictures
+    ]
+    if preview is None:
+        return links
+    return [types.ImageContent(data=base64.b64encode(preview).decode(), mime_type="image/webp"), *links]
+
+
+def _quote(quote: Quote) -> Structured:
+    return {
+        "tier": quote.tier,
+        "fast_mode": quote.fast_mode,
+        "image_usd": usd(quote.image_usd),
+        "images_per_edit": quote.images,
+        "edits": quote.edits,
+        "total_usd": usd(quote.total_usd),
+        "bfl_direct_usd": None if quote.bfl_total_usd is None else usd(quote.bfl_total_usd),
+    }
