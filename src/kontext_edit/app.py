@@ -52,7 +52,7 @@ def open_app(
     clock: Clock | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
 ) -> App:
-    """Build the parts, and begin to look after what an earlier process left under way.
+    """Build the parts. `editor.open()` begins to look after what an earlier process left under way.
 
     Args:
         settings: the person's.
@@ -77,7 +77,6 @@ def open_app(
         gallery=gallery,
         clock=clock,
     )
-    editor.open()
     return App(settings, journal, novita, gallery, editor)
 
 

@@ -8,7 +8,6 @@ not any client asks.
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 
 from kontext_edit.clock import Clock
 from kontext_edit.errors import JournalUnavailable
@@ -21,7 +20,6 @@ logger = logging.getLogger(__name__)
 Work = Coroutine[object, object, None]
 
 _ROUND_SECONDS = LEASE_SECONDS / 3
-_CLOSING_SECONDS = 5.0
 
 
 class Caretaker:
@@ -62,19 +60,12 @@ class Caretaker:
         if self._rounds is None:
             self._rounds = asyncio.create_task(self._go_round(), name="caretaker")
 
-    async def close(self, submitting: set[str]) -> None:
-        """Stop. Edits that are being submitted get a moment to learn their ids; the journal has the rest."""
-        if self._rounds is not None:
-            self._rounds.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._rounds
-        learning = [job for task_id, job in self._jobs.items() if task_id in submitting]
-        if learning:
-            await asyncio.wait(learning, timeout=_CLOSING_SECONDS)
-        jobs = list(self._jobs.values())
-        for job in jobs:
-            job.cancel()
-        await asyncio.gather(*jobs, return_exceptions=True)
+    async def close(self) -> None:
+        """Stop looking after anything; the leases run out, and another process may go on."""
+        running = [*self._jobs.values(), *([self._rounds] if self._rounds else [])]
+        for work in running:
+            work.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
 
     async def _go_round(self) -> None:
         while True:

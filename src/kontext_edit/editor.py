@@ -49,6 +49,7 @@ _PAUSES_BETWEEN_FETCHES = (0.5, 2.0, 6.0)
 _REST_SECONDS = (30.0, 300.0)
 _PAUSE_WITHOUT_JOURNAL = 1.0
 _ARRIVAL_SECONDS = 1.0
+_CLOSING_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +82,8 @@ class Editor:
         self._gallery = gallery
         self._clock = clock
         self._caretaker = Caretaker(journal, settings.provider, clock, self._take_up)
-        self._submitting: set[str] = set()
-        self._deliveries: set[asyncio.Task[None]] = set()
+        self._submissions: set[asyncio.Task[Task]] = set()
+        self._going_out: dict[asyncio.Task[None], Task] = {}
 
     def open(self) -> None:
         """Begin to look after what earlier processes left under way."""
@@ -125,20 +126,18 @@ class Editor:
         The moment is for a caller that gave up just then and asks again.
         """
         if task.status is Status.SUCCEEDED and task.delivered_at is None:
-            delivery = asyncio.create_task(self._arrive(task))
-            self._deliveries.add(delivery)
-            delivery.add_done_callback(self._deliveries.discard)
+            delivery = asyncio.create_task(self._deliver_in_a_moment(task))
+            self._going_out[delivery] = task
+            delivery.add_done_callback(lambda done: self._going_out.pop(done, None))
 
     async def delivered(self, task: Task) -> None:
         """The caller has the result."""
         with suppress(JournalUnavailable):  # then asking again brings it once more, which costs nothing
             await self._journal.delivered(task, self._clock.now())
 
-    async def _arrive(self, task: Task) -> None:
-        try:
-            await self._clock.sleep(_ARRIVAL_SECONDS)
-        finally:
-            await self.delivered(task)
+    async def _deliver_in_a_moment(self, task: Task) -> None:
+        await self._clock.sleep(_ARRIVAL_SECONDS)
+        await self.delivered(task)
 
     async def preview(self, task: Task) -> bytes | None:
         """A small WebP of all pictures of a task; None where there is nothing to show."""
@@ -152,11 +151,18 @@ class Editor:
             return None
 
     async def close(self) -> None:
-        """Stop watching; what is under way goes on upstream, and the next process takes it up."""
-        await self._caretaker.close(self._submitting)
-        for delivery in self._deliveries:
-            delivery.cancel()
-        await asyncio.gather(*self._deliveries, return_exceptions=True)
+        """Stop watching; what is under way goes on upstream, and the next process takes it up.
+
+        A submission gets a moment to learn its id, and a result that went out counts as delivered.
+        """
+        await self._caretaker.close()
+        if self._submissions:
+            await asyncio.wait(self._submissions, timeout=_CLOSING_SECONDS)
+        going_out = dict(self._going_out)
+        for work in (*self._submissions, *going_out):
+            work.cancel()
+        for task in going_out.values():
+            await self.delivered(task)
 
     def _write_up(self, call: EditCall, pictures: list[Prepared]) -> Task:
         """The edit as the journal keeps it: no picture, no key."""
@@ -197,22 +203,23 @@ class Editor:
 
     async def _carry_through(self, task: Task, call: EditCall, pictures: list[Prepared]) -> None:
         """The part of an edit that nobody's cancellation reaches."""
+        submission = asyncio.create_task(self._submit(task, call, pictures))
+        self._submissions.add(submission)
+        submission.add_done_callback(self._submissions.discard)
+        task = await asyncio.shield(submission)
+        if not task.settled:
+            await self._see_through(task, before=pictures[0].look)
+
+    async def _submit(self, task: Task, call: EditCall, pictures: list[Prepared]) -> Task:
+        """Send the edit once, and write down what came of it."""
         images = [picture.wire(self._settings.image_encoding) for picture in pictures]
-        self._submitting.add(task.id)
         try:
             task_id = await self._novita.submit(call.edit.endpoint, call.edit.body(images))
-            task = await self._insist(
-                lambda: self._journal.accepted(task, task_id, self._clock.now()), task_id
-            )
         except SubmissionUnclear as error:
-            await self._end(task, (Status.UNKNOWN, error.problem))
+            return await self._end(task, (Status.UNKNOWN, error.problem))
         except KontextError as error:
-            await self._end(task, (Status.FAILED, error.problem))
-        else:
-            self._submitting.discard(task.id)
-            await self._see_through(task, before=pictures[0].look)
-        finally:
-            self._submitting.discard(task.id)
+            return await self._end(task, (Status.FAILED, error.problem))
+        return await self._insist(lambda: self._journal.accepted(task, task_id, self._clock.now()), task_id)
 
     async def _take_up(self, task: Task) -> None:
         """Go on with an edit that another process left behind."""
@@ -279,8 +286,8 @@ class Editor:
             task.handle,
         )
 
-    async def _end(self, task: Task, ending: endings.Ending) -> None:
-        await self._insist(lambda: self._journal.ended(task, *ending, self._clock.now()), task.handle)
+    async def _end(self, task: Task, ending: endings.Ending) -> Task:
+        return await self._insist(lambda: self._journal.ended(task, *ending, self._clock.now()), task.handle)
 
     async def _insist(self, write: Callable[[], Awaitable[Answer]], handle: str) -> Answer:
         """Money has moved: what came of it is written down as soon as the journal can be written again."""

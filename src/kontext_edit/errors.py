@@ -29,6 +29,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
 
+_PROBLEMS_TOLD = 20
+"""A call can have any number; more than these would only fill the reader's context."""
+
 
 class Billed(StrEnum):
     """Whether money moved."""
@@ -73,7 +76,8 @@ class InvalidArguments(KontextError):
     code = "invalid_arguments"
 
     def __init__(self, problems: list[str], hint: str = "") -> None:
-        super().__init__(" ".join(problems), hint)
+        told, rest = problems[:_PROBLEMS_TOLD], len(problems) - _PROBLEMS_TOLD
+        super().__init__(" ".join(told) + (f" And {rest} more." if rest > 0 else ""), hint)
         self.problems = problems
 
 

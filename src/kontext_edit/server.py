@@ -20,6 +20,7 @@ from mcp.shared.exceptions import MCPError
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from kontext_edit.caller import Consent
+from kontext_edit.clock import Clock, SystemClock
 from kontext_edit.errors import InternalError, InvalidSettings, KontextError
 from kontext_edit.logs import Keyless
 from kontext_edit.results import error_result
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     import httpx
 
     from kontext_edit.app import App
-    from kontext_edit.clock import Clock
     from kontext_edit.editor import Editor
     from kontext_edit.journal.book import Journal
 
@@ -60,12 +60,12 @@ class LazyWorkshop:
         self,
         environ: Mapping[str, str],
         allow: Sequence[str],
-        clock: "Clock | None",
+        clock: Clock | None,
         transport: "httpx.AsyncBaseTransport | None",
     ) -> None:
         self._environ = environ
         self._allow = allow
-        self._clock = clock
+        self._clock = clock or SystemClock()
         self._transport = transport
         self._opening = asyncio.Lock()
         self._settings: Settings | None = None
@@ -77,6 +77,10 @@ class LazyWorkshop:
             self._settings = read_settings(self._environ, self._allow)
         return self._settings
 
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return self._clock.now()
+
     async def journal(self) -> "Journal":
         """The journal."""
         return (await self._opened()).journal
@@ -87,7 +91,7 @@ class LazyWorkshop:
 
     async def resume(self) -> None:
         """Soon after the start: look after what an earlier process left under way."""
-        await asyncio.sleep(_RESUME_AFTER_SECONDS)
+        await self._clock.sleep(_RESUME_AFTER_SECONDS)
         try:
             if self.settings().journal_path.exists():
                 await self._opened()
@@ -105,14 +109,13 @@ class LazyWorkshop:
         async with self._opening:
             if self._app is None:
                 self._app = await self._open()
+                self._app.editor.open()
             return self._app
 
     async def _open(self) -> "App":
         settings = self.settings()
         module = await asyncio.to_thread(import_module, "kontext_edit.app")
-        return module.open_app(
-            settings, working_dir=Path.cwd(), clock=self._clock, transport=self._transport
-        )
+        return module.open_app(settings, working_dir=Path.cwd(), clock=self._clock, transport=self._transport)
 
 
 class McpCaller:
@@ -177,7 +180,7 @@ def make_server(
     environ: Mapping[str, str],
     *,
     allow: Sequence[str] = (),
-    clock: "Clock | None" = None,
+    clock: Clock | None = None,
     transport: "httpx.AsyncBaseTransport | None" = None,
 ) -> Server[None]:
     """An MCP server.

@@ -4,7 +4,6 @@ The definitions are made from the spec. Everything heavy is behind `Workshop`, w
 call that needs it.
 """
 
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -44,6 +43,10 @@ class Workshop(Protocol):
         """The person's settings; raises InvalidSettings."""
         ...
 
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        ...
+
     async def journal(self) -> "Journal":
         """The journal."""
         ...
@@ -80,27 +83,36 @@ async def get_task(workshop: Workshop, arguments: Arguments, caller: Caller) -> 
 
 async def list_tasks(workshop: Workshop, arguments: Arguments, _caller: Caller) -> types.CallToolResult:
     """Tell which edits there are."""
-    call = parse_list(arguments)
+    return await listed(parse_list(arguments), await workshop.journal())
+
+
+async def listed(call: ListCall, journal: "Journal") -> types.CallToolResult:
+    """The edits that a call asks for."""
     statuses = [] if call.status is MISSING else [Status(call.status)]
     if Status.QUEUED in statuses:
         statuses.append(Status.SUBMITTING)
-    journal = await workshop.journal()
     rows = await journal.latest(statuses=statuses, before=_number(call), limit=call.limit)
     return list_result(rows, call.limit)
 
 
 async def estimate_cost(workshop: Workshop, arguments: Arguments, _caller: Caller) -> types.CallToolResult:
     """Tell prices, and what is left of the budget."""
-    call = parse_estimate(arguments)
-    settings = workshop.settings()
+    call, settings = parse_estimate(arguments), workshop.settings()
+    return await estimated(call, settings, await workshop.journal(), workshop.now())
+
+
+async def estimated(
+    call: EstimateCall, settings: Settings, journal: "Journal", now: float
+) -> types.CallToolResult:
+    """What the edits of a call would cost, and what is left of the budget at the time `now`."""
     shape = {"images": call.num_images, "edits": call.edits}
     fast_mode = None if call.fast_mode is MISSING else call.fast_mode
     if call.tier is MISSING:
         found = quotes(fast_mode=fast_mode, **shape)
     else:
         found = [quote(call.tier, fast_mode=bool(fast_mode), **shape)]
-    journal = await workshop.journal()
-    return estimate_result(found, settings.provider, await journal.spendings(settings.limits, time.time()))
+    spendings = await journal.spendings(settings.limits, now)
+    return estimate_result(found, settings.provider, spendings)
 
 
 async def _told(editor: "Editor", outcome: "Outcome") -> types.CallToolResult:
