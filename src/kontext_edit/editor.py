@@ -7,7 +7,7 @@ times out or goes away ends its own waiting and nothing else.
 import asyncio
 import logging
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
@@ -82,7 +82,7 @@ class Editor:
         self._gallery = gallery
         self._clock = clock
         self._caretaker = Caretaker(journal, settings.provider, clock, self._take_up)
-        self._submissions: set[asyncio.Task[Task]] = set()
+        self._unbreakable: set[asyncio.Task[Task]] = set()
         self._going_out: dict[asyncio.Task[None], Task] = {}
 
     def open(self) -> None:
@@ -101,12 +101,9 @@ class Editor:
         task = self._write_up(call, pictures)
         if call.force_new or not await self._journal.same_unfinished(task):
             await self._ask_above_the_limit(task, caller)
-        begun = await self._journal.begin(  # before money can move
-            task, limits=self._settings.limits, force_new=call.force_new
-        )
+        begun = await self._unbroken(self._begin(task, call, pictures))
         if begun is not task:
             return await self._attach(begun, call.wait_seconds, caller)
-        self._caretaker.start(task, self._carry_through(task, call, pictures))
         return await self._wait(task, call.wait_seconds, caller)
 
     async def follow(self, handle: str, wait_seconds: float, caller: Caller) -> Outcome:
@@ -155,11 +152,13 @@ class Editor:
 
         A submission gets a moment to learn its id, and a result that went out counts as delivered.
         """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSING_SECONDS):
+                while self._unbreakable:
+                    await asyncio.wait(self._unbreakable)
         await self._caretaker.close()
-        if self._submissions:
-            await asyncio.wait(self._submissions, timeout=_CLOSING_SECONDS)
         going_out = dict(self._going_out)
-        for work in (*self._submissions, *going_out):
+        for work in (*self._unbreakable, *going_out):
             work.cancel()
         for task in going_out.values():
             await self.delivered(task)
@@ -201,12 +200,16 @@ class Editor:
             f"Ask the person what they want instead. {what_fits(limit)}",
         )
 
+    async def _begin(self, task: Task, call: EditCall, pictures: list[Prepared]) -> Task:
+        """Write the edit down before money can move, and set it going; or tell the earlier one."""
+        begun = await self._journal.begin(task, limits=self._settings.limits, force_new=call.force_new)
+        if begun is task:
+            self._caretaker.start(task, self._carry_through(task, call, pictures))
+        return begun
+
     async def _carry_through(self, task: Task, call: EditCall, pictures: list[Prepared]) -> None:
-        """The part of an edit that nobody's cancellation reaches."""
-        submission = asyncio.create_task(self._submit(task, call, pictures))
-        self._submissions.add(submission)
-        submission.add_done_callback(self._submissions.discard)
-        task = await asyncio.shield(submission)
+        """The part of an edit that no caller's cancellation reaches."""
+        task = await self._unbroken(self._submit(task, call, pictures))
         if not task.settled:
             await self._see_through(task, before=pictures[0].look)
 
@@ -288,6 +291,13 @@ class Editor:
 
     async def _end(self, task: Task, ending: endings.Ending) -> Task:
         return await self._insist(lambda: self._journal.ended(task, *ending, self._clock.now()), task.handle)
+
+    async def _unbroken(self, work: Coroutine[object, object, Task]) -> Task:
+        """Carry `work` to its end, whoever stops waiting for it: half of it would leave money in the dark."""
+        job = asyncio.create_task(work)
+        self._unbreakable.add(job)
+        job.add_done_callback(self._unbreakable.discard)
+        return await asyncio.shield(job)
 
     async def _insist(self, write: Callable[[], Awaitable[Answer]], handle: str) -> Answer:
         """Money has moved: what came of it is written down as soon as the journal can be written again."""

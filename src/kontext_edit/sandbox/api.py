@@ -6,8 +6,8 @@ price, and fetches nothing. Two words in a prompt let a caller try errors withou
     sandbox:fail      the task is accepted, and ends in TASK_STATUS_FAILED with a reason
     sandbox:reject    the submission is refused with 400 ILLEGAL_PROMPT
 
-Result links are signed and valid for `link_seconds` from the moment at which the task was done; asking for
-the result again does not make them younger.
+Result links are signed, and valid for `link_seconds` from the moment at which the result was asked for;
+asking again brings new ones.
 """
 
 import asyncio
@@ -193,7 +193,7 @@ class Sandbox:
     def _images(self, task: Task) -> list[dict[str, Any]]:
         body = task.submission.body
         kind = _output_format(task.submission)
-        expires = int((task.completed_at or 0) + self._link_seconds)
+        expires = int(self._clock.now() + self._link_seconds)
         return [
             {
                 "image_url": self._link(task.submission.task_id, f"{number}.{kind}", str(expires)),
