@@ -1,0 +1,43 @@
+# Works on a machine with Python 3.11 or newer, git and make; everything else is brought into this folder.
+
+BIN := .venv/bin
+READY := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format docs bench inspector
+
+help: ## Show what there is
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+
+demo: $(READY) ## Edit a photograph on the sandbox, through the real server; no key needed
+	@$(BIN)/python examples/demo.py
+
+test: check ## Everything that continuous integration runs
+	$(BIN)/pytest -n auto --cov --cov-report=term-missing
+
+check: $(READY) ## Lint, format, types, floors of the house, generated parts of the documents
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports
+	$(BIN)/cog --check README.md
+
+format: $(READY) ## Format the code and mend what can be mended by itself
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+docs: $(READY) ## Write anew what is generated: the README's tables, the tools in snapshots and manifest
+	$(BIN)/cog -r README.md
+	$(BIN)/python -m tests.snapshot
+	$(BIN)/python -m tests.bundle
+
+bench: $(READY) ## Measure the start and the preparation of pictures
+	$(BIN)/python bench/start.py
+	$(BIN)/python bench/prepare.py
+
+inspector: $(READY) ## Bring the MCP Inspector, for the test with an independent client
+	scripts/inspector.sh
+
+$(READY): pyproject.toml uv.lock
+	scripts/uv.sh sync --locked
+	@touch $@
