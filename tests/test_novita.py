@@ -166,7 +166,11 @@ async def test_a_refusal_becomes_one_of_our_errors_with_a_hint(
     assert caught.value.hint
 
 
-@pytest.mark.parametrize("call", [submit, lambda up, clock: client(up, clock).result("t")])
+async def poll(upstream: Upstream, clock: FakeClock) -> object:
+    return await client(upstream, clock).result("t-1")
+
+
+@pytest.mark.parametrize("call", [submit, poll])
 async def test_the_key_is_not_in_an_error_even_where_upstream_quotes_it(
     call: Callable[..., Awaitable[object]], clock: FakeClock
 ) -> None:
@@ -175,10 +179,6 @@ async def test_the_key_is_not_in_an_error_even_where_upstream_quotes_it(
         await call(upstream, clock)
     assert KEY not in f"{caught.value!r} {caught.value.message} {caught.value.hint}"
     assert "[key]" in caught.value.message
-
-
-async def ask(answer: Answer, clock: FakeClock) -> object:
-    return await client(Upstream(answer), clock).result("t-1")
 
 
 async def test_a_result_is_read_with_numbers_as_strings_or_numbers(clock: FakeClock) -> None:
@@ -193,12 +193,13 @@ async def test_a_result_is_read_with_numbers_as_strings_or_numbers(clock: FakeCl
 
 async def test_every_field_but_id_and_status_may_be_missing_or_null(clock: FakeClock) -> None:
     bare = {"task_id": "t-1", "status": "TASK_STATUS_QUEUED"}
-    for rest in (
+    answers: tuple[dict[str, object], ...] = (
         {},
         {"images": None, "extra": None},
         {"images": [], "extra": {}},
         {"images": [{"image_url": None}], "extra": {"seed": "odd"}, "more": 1},
-    ):
+    )
+    for rest in answers:
         result = await client(
             Upstream(httpx.Response(200, json={"task": {**bare, "reason": None}, **rest})), clock
         ).result("t-1")
@@ -232,7 +233,7 @@ async def test_a_useless_answer_about_a_task_is_an_error_of_its_kind(
     answer: Answer, kind: type[UpstreamError], clock: FakeClock
 ) -> None:
     with pytest.raises(kind):
-        await ask(answer, clock)
+        await poll(Upstream(answer), clock)
 
 
 async def test_the_balance_comes_in_ten_thousandths_of_a_dollar(clock: FakeClock) -> None:

@@ -30,7 +30,7 @@ class Upstream:
 
 def error(status: int, reason: str = "", message: str = "no", **headers: str) -> httpx.Response:
     """An error as Novita's services answer it."""
-    body = {"code": status, "reason": reason, "message": message, "metadata": {}}
+    body: dict[str, object] = {"code": status, "reason": reason, "message": message, "metadata": {}}
     return httpx.Response(status, json=body, headers=headers)
 
 

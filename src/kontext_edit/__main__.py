@@ -7,6 +7,7 @@ ready.
 import gc
 import os
 import sys
+from pathlib import Path
 
 
 def main() -> None:
@@ -29,15 +30,22 @@ def main() -> None:
 
 
 def _folders_only(arguments: list[str]) -> list[str] | None:
-    """The folders of `--allow DIR` where there is nothing else: that is the server; None otherwise."""
+    """The folders of `--allow DIR…` where there is nothing else: that is the server; None otherwise.
+
+    A bundle's host expands a list of folders in place: one `--allow`, then any number of absolute paths,
+    also none at all.
+    """
     folders: list[str] = []
-    rest = iter(arguments)
-    for argument in rest:
-        name, equals, value = argument.partition("=")
-        folder = value if equals else next(rest, None)
-        if name != "--allow" or folder is None:
+    before = ""
+    for argument in arguments:
+        name, _, value = argument.partition("=")
+        if name == "--allow":
+            folders += [value] if value else []
+        elif before == "--allow" or (folders and Path(argument).is_absolute()):
+            folders.append(argument)
+        else:
             return None
-        folders.append(folder)
+        before = argument
     return folders
 
 

@@ -3,6 +3,8 @@
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from datetime import time as clock_time
 from decimal import Decimal
 from typing import Literal
 
@@ -24,11 +26,11 @@ class Limit:
 
     def window(self, now: float) -> tuple[float, float]:
         """The day or month around `now`: start and end, in seconds since the epoch."""
-        today = time.localtime(now)
-        year, month, day = today[:3]
+        today = datetime.fromtimestamp(now).astimezone().date()
         if self.period == "day":
-            return _midnight(year, month, day), _midnight(year, month, day + 1)
-        return _midnight(year, month, 1), _midnight(year, month + 1, 1)
+            return _begins(today), _begins(today + timedelta(days=1))
+        first = today.replace(day=1)
+        return _begins(first), _begins((first + timedelta(days=31)).replace(day=1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,9 @@ def what_fits(amount_usd: Decimal) -> str:
     return f"What fits: {', '.join(fitting)}." if fitting else "No edit fits into what is left."
 
 
-def _midnight(year: int, month: int, day: int) -> float:
-    """Local midnight in seconds since the epoch; a day or month too many rolls over."""
-    return time.mktime((year, month, day, 0, 0, 0, 0, 0, -1))
+def _begins(day: date) -> float:
+    """The first moment of a local day, in seconds since the epoch.
+
+    That is not midnight where the clocks are put forward then, and the first of two where they are put back.
+    """
+    return datetime.combine(day, clock_time.min).timestamp()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from kontext_edit import endings
-from kontext_edit.budget import what_fits
+from kontext_edit.budget import refuse_beyond, what_fits
 from kontext_edit.caller import Caller, Consent
 from kontext_edit.caretaker import Caretaker
 from kontext_edit.clock import Clock
@@ -22,6 +22,7 @@ from kontext_edit.errors import (
     JournalUnavailable,
     KontextError,
     LinkRefused,
+    NoSuchTask,
     PictureNotSaved,
     PictureRefused,
     SubmissionUnclear,
@@ -182,6 +183,7 @@ class Editor:
         limit = self._settings.confirm_above_usd
         if limit is None or task.cost_usd <= limit:
             return
+        refuse_beyond(await self._journal.spendings(self._settings.limits, task.created_at), task.cost_usd)
         price = usd(task.cost_usd)
         question = f"Buy this edit for {price} USD? Kontext {task.tier}: {task.prompt[:200]}"
         consent = await caller.consent(question, f"{task.fingerprint} {price}")
@@ -325,10 +327,18 @@ class Editor:
             await caller.progress(percent, _sentence(task, self._age(task)))
             job = self._caretaker.job(task)
             await self._pass_time(job, min(left, _TICK_SECONDS))
-            task = await self._journal.get(task.id)
+            task = await self._latest(task)
             if (job and job.done()) or not self._can_ask_about(task):
                 break
         return Outcome(task, progress_percent(self._age(task), usual), self._notes(task))
+
+    async def _latest(self, task: Task) -> Task:
+        """How far an edit is; as it was known before, while the journal cannot tell."""
+        try:
+            return await self._journal.get(task.id)
+        except (JournalUnavailable, NoSuchTask) as error:
+            logger.warning("task %s: %s", task.handle, error)
+            return task
 
     async def _pass_time(self, job: asyncio.Task[None] | None, seconds: float) -> None:
         """Until the job is done, at most so long."""
@@ -352,7 +362,10 @@ class Editor:
 
     async def _usual_seconds(self, task: Task) -> Usual:
         """How long an edit like this tends to take: from experience, else the spec's first guess."""
-        return await self._journal.usual_seconds(task.tier, task.provider) or TIERS[task.tier].usual_seconds
+        with suppress(JournalUnavailable):
+            if usual := await self._journal.usual_seconds(task.tier, task.provider):
+                return usual
+        return TIERS[task.tier].usual_seconds
 
 
 def recall_from(journal: Journal) -> Recall:

@@ -1,0 +1,76 @@
+"""The client of one request: told how far it is, and asked for a person's word, in the way of its era.
+
+Handshake clients are asked while the call runs; 2026-07-28 ones get the question as the call's result, and
+bring the answer with the next try.
+"""
+
+import secrets
+from typing import Any
+
+import mcp_types as types
+from mcp.server.context import ServerRequestContext
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+
+from kontext_edit.caller import Consent
+
+_CONSENT = "consent"
+_NO_FIELDS: types.ElicitRequestedSchema = {"type": "object", "properties": {}}
+_CONSENTS = {"accept": Consent.GIVEN, "decline": Consent.DECLINED, "cancel": Consent.DISMISSED}
+
+
+class McpCaller:
+    """The client of one request, told and asked in the way of its era of the protocol."""
+
+    def __init__(
+        self,
+        ctx: ServerRequestContext[None, Any],
+        params: types.CallToolRequestParams,
+        used: set[str],
+    ) -> None:
+        self._ctx = ctx
+        self._params = params
+        self._used = used
+
+    async def progress(self, percent: float, sentence: str) -> None:
+        """Report progress, where the client asked for it."""
+        await self._ctx.session.report_progress(percent, 100, sentence)
+
+    async def consent(self, question: str, subject: str) -> Consent:
+        """Ask the person by elicitation.
+
+        Raises:
+            InputRequired: the question goes out as the result, and the answer comes with the next try.
+        """
+        session = self._ctx.session
+        capabilities = session.client_capabilities
+        if capabilities is None or capabilities.elicitation is None:
+            return Consent.IMPOSSIBLE
+        if session.protocol_version in MODERN_PROTOCOL_VERSIONS:
+            return self._answer_of_this_try(question, subject)
+        asked = await session.elicit_form(question, _NO_FIELDS, related_request_id=self._ctx.request_id)
+        return _CONSENTS[asked.action]
+
+    def _answer_of_this_try(self, question: str, subject: str) -> Consent:
+        """2026-07-28 asks by a result; the sealed state ties the answer to what was asked, for one use."""
+        state = self._params.request_state
+        answer = (self._params.input_responses or {}).get(_CONSENT)
+        if state and isinstance(answer, types.ElicitResult) and state not in self._used:
+            self._used.add(state)
+            if state.partition(" ")[2] == subject:
+                return _CONSENTS[answer.action]
+        request = types.ElicitRequest(
+            params=types.ElicitRequestFormParams(message=question, requested_schema=_NO_FIELDS)
+        )
+        raise InputRequired(
+            types.InputRequiredResult(
+                input_requests={_CONSENT: request}, request_state=f"{secrets.token_hex(8)} {subject}"
+            )
+        )
+
+
+class InputRequired(Exception):
+    """The client has to answer something before the call can go on."""
+
+    def __init__(self, result: types.InputRequiredResult) -> None:
+        super().__init__()
+        self.result = result
