@@ -1,6 +1,8 @@
 """A folder with everything that a source may meet, and a finder that may read some of it."""
 
 import os
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -61,3 +63,16 @@ async def refusal(finder: Finder, source: str) -> str:
     with pytest.raises(PictureRefused) as caught:
         await finder.find(source)
     return f"{caught.value.message} | {caught.value.hint}"
+
+
+@contextmanager
+def powerless() -> Generator[None]:
+    """Run as nobody where the tests run as root, to whom nothing is denied."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)

@@ -26,6 +26,7 @@ from tests.pictures import (
 from kontext_edit.errors import NoSuchTask, PictureRefused
 from kontext_edit.images.prepare import MAX_SIDE, Prepared, Studio, prepare
 from kontext_edit.images.sources import Finder, Found, Recalled
+from kontext_edit.images.wording import HOW_TO_GIVE
 
 KEY = b"-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAA\n-----END OPENSSH PRIVATE KEY-----\n"
 JPEG = encoded(photograph(), "JPEG", quality=90)
@@ -339,14 +340,14 @@ async def test_every_problem_is_told_in_one_refusal(studio: Studio, tmp_path: Pa
     )
     assert caught.value.hint == (
         "Use JPEG, PNG, WebP, GIF, TIFF, BMP, AVIF and HEIC. Convert anything else to PNG or JPEG first. "
-        "Ask the person for the picture's path. See get_task."
+        f"{HOW_TO_GIVE} See get_task."
     )
 
 
 async def test_the_same_hint_is_given_once(studio: Studio) -> None:
     with pytest.raises(PictureRefused) as caught:
         await studio.prepare(["none.gif", "none.webp"])
-    assert caught.value.hint == "Ask the person for the picture's path."
+    assert caught.value.hint == HOW_TO_GIVE
 
 
 async def test_a_failure_that_is_no_refusal_is_not_disguised(tmp_path: Path) -> None:

@@ -1,17 +1,14 @@
 import asyncio
 import base64
-import os
 import socket
 import threading
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tests.pictures import corners, encoded
-from tests.rooms import PNG, SECRET, Gallery, finder_in, furnished, refusal
+from tests.rooms import PNG, SECRET, Gallery, finder_in, furnished, powerless, refusal
 
 from kontext_edit.errors import NoSuchTask, PictureRefused
 from kontext_edit.images.inline import is_base64
@@ -116,7 +113,7 @@ async def test_a_look_alike_that_links_outside_is_not_read(finder: Finder, room:
         ("a/" * 3000 + "x.png", "its name is too long"),
         ("file://server/x.png", "names the host 'server'; only files of this machine are read"),
         ("/mnt/user-data/uploads/x.png", "cannot see files of the chat's sandbox"),
-        ("/mnt/data/x.png", "copy the picture to the clipboard and use `clipboard`"),
+        ("/mnt/data/x.png", "or to copy the picture itself (source: `clipboard`)"),
         ("/home/claude/x.png", "cannot see files of the chat's sandbox"),
         ("/home/oai/share/x.png", "cannot see files of the chat's sandbox"),
         ("sandbox:/mnt/data/x.png", "cannot see files of the chat's sandbox"),
@@ -124,6 +121,9 @@ async def test_a_look_alike_that_links_outside_is_not_read(finder: Finder, room:
         ("ftp://host.example/x.png", "ftp: URLs are not read | A source is a path, a file:// or http(s)://"),
         ("s3://bucket/x.png", "s3: URLs are not read"),
         ("blob:https://host.example/1", "blob: URLs are not read"),
+        ("cid:picture@chat", "What was pasted into the chat cannot be seen from here"),
+        ("attachment:picture.png", "cannot see files of the chat's sandbox"),
+        ("uploaded image", "there is no such file; looked in: {room}/work, {room}/pictures | Ask the person"),
         ("http:///x.png", "it has no valid host"),
         ("https://host.example:99999/x.png", "it has no valid host and port"),
         ("https://[::1/x.png", "the URL is malformed"),
@@ -155,6 +155,13 @@ async def test_a_look_alike_that_links_outside_is_not_read(finder: Finder, room:
         ("task:4f2a#3", "the task has 2 pictures"),
         ("task:4f2a#2", "the picture of task:4f2a#2 was moved or deleted: {room}/results/result 2.png"),
         ("clipboard#2", "takes no number"),
+        ("latest:picture", "no latest of that | Use `latest:screenshot` or `latest:download`"),
+        ("latest:", "no latest of that"),
+        ("upload:", "it names no upload: an id is 32 lower-case hexadecimal digits"),
+        ("upload:../private/photo.png", "it names no upload"),
+        ("upload:" + "A" * 32, "it names no upload"),
+        ("upload:" + "a" * 33, "it names no upload"),
+        ("upload:" + "a" * 32, "the upload is gone | Ask the person to drop, paste or pick the picture"),
     ],
 )
 async def test_a_source_that_cannot_be_used_is_refused_and_says_why(
@@ -177,19 +184,6 @@ async def test_what_lies_outside_is_refused_alike_whether_it_exists_or_not(
 async def test_with_no_folder_allowed_nothing_is_read_and_the_error_says_so(room: Path) -> None:
     finder = Finder(allowed=[], folder=room / "pictures", recall=Gallery(room))
     assert "allowed: none" in await refusal(finder, "x.png")
-
-
-@contextmanager
-def powerless() -> Generator[None]:
-    """Run as nobody where the tests run as root, to whom nothing is denied."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
 
 
 async def test_a_file_that_may_not_be_read_is_refused_and_says_what_to_do(finder: Finder, room: Path) -> None:
@@ -334,7 +328,21 @@ free = st.one_of(
     paths,
     st.tuples(
         st.sampled_from(
-            ["file://", "file:", "http://", "https://", "data:", "task:", "last#", "//", "\\\\", "sandbox:"]
+            [
+                *(
+                    "file://",
+                    "file:",
+                    "http://",
+                    "https://",
+                    "data:",
+                    "task:",
+                    "last#",
+                    "//",
+                    "\\\\",
+                    "sandbox:",
+                ),
+                *("latest:", "upload:"),
+            ]
         ),
         st.one_of(st.text(max_size=40), paths),
     ).map("".join),

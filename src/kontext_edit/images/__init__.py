@@ -5,6 +5,8 @@ local       files, inside the allowed folders only
 links       http(s) URLs, checked and handed on
 inline      data URLs and bare base64
 clipboard   what the person copied last
+latest      the newest screenshot or download
+uploads     what the person gave through the App
 decode      bytes -> pixels, within limits
 colour      any colour mode and profile -> sRGB
 prepare     all of it: sources -> what upstream gets

@@ -11,7 +11,10 @@ from kontext_edit.images.wording import printable, shown
 PATIENCE = 10.0
 """Seconds to wait for the program that owns the clipboard; on X11 and Wayland it may never answer."""
 
-_COPY_FIRST = "Ask the person to copy the picture itself (not its name) and try again, or to give its path."
+_COPY_FIRST = (
+    "Ask the person to copy the picture itself (not its name or link) and try again, to take a screenshot of "
+    "it (source: `latest:screenshot`), or to give its path."
+)
 
 Content = Image.Image | list[str] | None
 

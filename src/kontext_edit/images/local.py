@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from kontext_edit.errors import PictureRefused
 from kontext_edit.images.decode import MAX_BYTES
-from kontext_edit.images.wording import listed, megabytes, printable, shown
+from kontext_edit.images.wording import HOW_TO_GIVE, listed, megabytes, printable, shown
 
 _LONGEST_PATH = 4096
 """Bytes; Linux's limit, and more than the other systems allow."""
@@ -51,8 +51,7 @@ def chat_path_refused() -> PictureRefused:
     """The error for a path in a chat's own sandbox, which assistants often take for the person's machine."""
     return PictureRefused(
         "this server runs on the person's own machine and cannot see files of the chat's sandbox",
-        "Ask the person for a path on their machine, or to copy the picture to the clipboard and use "
-        "`clipboard`; a public http(s) URL works too.",
+        f"{HOW_TO_GIVE} A public http(s) URL works too.",
     )
 
 
@@ -90,6 +89,10 @@ class Folders:
         self._allowed = tuple(folder.expanduser() for folder in allowed)
         self._working = working
 
+    def resolved(self) -> list[Path]:
+        """The allowed folders, without links."""
+        return [_resolved(folder) for folder in self._allowed]
+
     def read(self, name: str) -> tuple[Path, bytes]:
         """The resolved path and the bytes of a file.
 
@@ -101,9 +104,9 @@ class Folders:
             PictureRefused: It is missing, outside, no regular file, empty, or too large.
         """
         text = self._checked(name)
-        allowed = self._folders()
+        allowed = self.resolved()
         places = [_resolved(base / text) for base in self._bases(text)]
-        inside = [path for path in places if _within(path, allowed)]
+        inside = [path for path in places if within(path, allowed)]
         for path in inside:
             for spelling in _spellings(path, allowed):
                 data = read_file(spelling)
@@ -127,22 +130,19 @@ class Folders:
         if length > _LONGEST_PATH:
             raise PictureRefused(*_REASONS[errno.ENAMETOOLONG])
         # On Windows even a look at \\host\share sends the person's credentials to that host.
-        if re.match(r"[\\/]{2}", text) and not _within(Path(text), self._allowed):
-            raise self._outside(text, self._folders())
+        if re.match(r"[\\/]{2}", text) and not within(Path(text), self._allowed):
+            raise self._outside(text, self.resolved())
         return text
 
     def _bases(self, text: str) -> list[Path]:
         """Where a name is looked for; once where it is absolute."""
         return [self._working] if Path(text).is_absolute() else [self._working, *self._allowed]
 
-    def _folders(self) -> list[Path]:
-        return [_resolved(folder) for folder in self._allowed]
-
     def _leads_outside(self, text: str, places: list[Path], allowed: list[Path]) -> bool:
         """Whether an existing link was the reason that nothing was found inside."""
         links = (base / text for base in self._bases(text))
         return any(
-            not _within(place, allowed) and os.path.lexists(link)
+            not within(place, allowed) and os.path.lexists(link)
             for link, place in zip(links, places, strict=True)
         )
 
@@ -208,7 +208,8 @@ def _resolved(path: Path) -> Path:
     return Path(os.path.realpath(os.path.realpath(path)))
 
 
-def _within(path: Path, folders: Sequence[Path]) -> bool:
+def within(path: Path, folders: Sequence[Path]) -> bool:
+    """Whether a resolved path is one of the folders or lies below one."""
     return any(path.is_relative_to(folder) for folder in folders)
 
 
@@ -223,7 +224,7 @@ def _spellings(path: Path, allowed: list[Path]) -> Iterator[Path]:
     for name in _names(path.parent):
         if name != path.name and unicodedata.normalize("NFKC", name) == wanted:
             twin = _resolved(path.parent / name)
-            if _within(twin, allowed):
+            if within(twin, allowed):
                 yield twin
 
 
@@ -242,7 +243,7 @@ def _missing(text: str, inside: list[Path]) -> PictureRefused:
     folders = list(dict.fromkeys(path.parent for path in inside))
     names = [name for folder in folders for name in _names(folder)]
     near = difflib.get_close_matches(Path(text).name, names, n=3)
-    hint = f"Did you mean {' or '.join(shown(name) for name in near)}?" if near else _ASK
+    hint = f"Did you mean {' or '.join(shown(name) for name in near)}?" if near else HOW_TO_GIVE
     return PictureRefused(f"there is no such file; looked in: {listed(folders)}", hint)
 
 

@@ -19,6 +19,7 @@ from kontext_edit.images.encode import encode
 from kontext_edit.images.preview import Look
 from kontext_edit.images.scale import fitted, resized
 from kontext_edit.images.sources import Finder, Found, label
+from kontext_edit.images.wording import shown
 
 MAX_SIDE = 1568
 """Pixels; the model's longest side, so that anything beyond is wasted upload."""
@@ -91,6 +92,8 @@ def prepare(found: Found) -> Prepared:
         digest = hashlib.sha256(url.encode()).hexdigest()
         return Prepared(found.origin, digest, None, None, url, None, None, None, ())
     image, warnings = _pixels(found.data)
+    if found.note:
+        warnings.insert(0, found.note)
     sent = encode(image)
     if min(sent.width, sent.height) < _TINY:
         warnings.append(f"only {sent.width}x{sent.height} pixels: expect a poor result")
@@ -193,4 +196,10 @@ class Studio:
 
     async def _read(self, source: str) -> Prepared:
         found = await self._finder.find(source)
-        return await asyncio.to_thread(prepare, found)
+        try:
+            return await asyncio.to_thread(prepare, found)
+        except PictureRefused as refused:
+            if found.note is None:
+                raise
+            name = PurePath(found.origin).name
+            raise PictureRefused(f"{shown(name)}, {found.note}: {refused.message}", refused.hint) from None

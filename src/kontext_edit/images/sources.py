@@ -5,6 +5,9 @@ http(s)://                checked, then left to upstream
 data: and bare base64     decoded
 task:<id>, task:<id>#2    an earlier result; `last` and `last#2` the newest
 clipboard                 what the person copied last
+latest:screenshot         the newest screenshot in the allowed folders
+latest:download           the newest picture in the downloads folder
+upload:<id>               what the person gave through the App
 """
 
 import asyncio
@@ -18,9 +21,11 @@ from typing import Protocol
 from kontext_edit.errors import PictureRefused
 from kontext_edit.images.clipboard import grab
 from kontext_edit.images.inline import from_base64, from_data_url, is_base64
+from kontext_edit.images.latest import LATEST
 from kontext_edit.images.links import check_link, link_label
 from kontext_edit.images.local import Folders, chat_path_refused, path_of, read_file
-from kontext_edit.images.wording import printable, shown
+from kontext_edit.images.uploads import read_upload
+from kontext_edit.images.wording import HOW_TO_GIVE, printable, shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +56,16 @@ class Found:
 
     Attributes:
         origin: Where it came from, safe to write down: an absolute path, a URL without query and
-            credentials, `data:`, `base64`, `clipboard`, or `task:<id>#1`.
+            credentials, `data:`, `base64`, `clipboard`, `task:<id>#1`, or `upload:<id>`.
         data: The picture file's own bytes; None for a link.
         url: The link, as it was given; None for bytes.
+        note: What a person should know about the choice, where the source left one; part of a sentence.
     """
 
     origin: str
     data: bytes | None
     url: str | None
+    note: str | None = None
 
 
 class Kind(Enum):
@@ -66,6 +73,8 @@ class Kind(Enum):
 
     CLIPBOARD = auto()
     EARLIER = auto()
+    LATEST = auto()
+    UPLOAD = auto()
     LINK = auto()
     DATA_URL = auto()
     BASE64 = auto()
@@ -82,6 +91,8 @@ _SCHEMES = {
     "data": Kind.DATA_URL,
     "file": Kind.FILE_URL,
     "task": Kind.EARLIER,
+    "latest": Kind.LATEST,
+    "upload": Kind.UPLOAD,
     "sandbox": Kind.CHAT,
     "attachment": Kind.CHAT,
     "blob": Kind.FOREIGN,
@@ -94,7 +105,7 @@ _EARLIER = re.compile(
 
 _SOURCES = (
     "A source is a path, a file:// or http(s):// URL, a data: URL or base64, `task:<id>`, `last`, "
-    "or `clipboard`."
+    "`clipboard`, `latest:screenshot` or `latest:download`."
 )
 
 
@@ -131,14 +142,21 @@ class Finder:
         allowed: The folders in which local files may be read.
         folder: The working folder, in which relative names are looked for first.
         recall: Looks up earlier results.
+        uploads: Where pictures lie that were given through the App, each named by its id; None where
+            there is no such folder.
     """
 
-    def __init__(self, *, allowed: Sequence[Path], folder: Path, recall: Recall) -> None:
+    def __init__(
+        self, *, allowed: Sequence[Path], folder: Path, recall: Recall, uploads: Path | None = None
+    ) -> None:
         self._folders = Folders(allowed, folder)
         self._recall = recall
+        self._uploads = uploads
         self._ways = {
             Kind.CLIPBOARD: self._clipboard,
             Kind.EARLIER: self._earlier,
+            Kind.LATEST: self._latest,
+            Kind.UPLOAD: self._upload,
             Kind.LINK: _link,
             Kind.DATA_URL: _data_url,
             Kind.BASE64: _base64,
@@ -157,7 +175,7 @@ class Finder:
         """
         text = source.strip()
         if not text:
-            raise PictureRefused("the source is empty", _SOURCES)
+            raise PictureRefused("the source is empty", f"{_SOURCES} {HOW_TO_GIVE}")
         return await self._ways[kind_of(text)](text)
 
     async def _path(self, text: str) -> Found:
@@ -190,6 +208,19 @@ class Finder:
             )
         return Found(printable(name), data, None)
 
+    async def _latest(self, text: str) -> Found:
+        newest = LATEST.get(text.partition(":")[2].lower())
+        if newest is None:
+            words = " or ".join(f"`latest:{word}`" for word in LATEST)
+            raise PictureRefused("there is no latest of that", f"Use {words}.")
+        taken = await asyncio.to_thread(lambda: newest(self._folders.resolved()))
+        return Found(printable(str(taken.path)), taken.data, None, taken.note)
+
+    async def _upload(self, text: str) -> Found:
+        upload_id = text.partition(":")[2]
+        data = await asyncio.to_thread(read_upload, self._uploads, upload_id)
+        return Found(f"upload:{upload_id}", data, None)
+
 
 async def _link(text: str) -> Found:
     return Found(check_link(text), None, text)
@@ -210,4 +241,4 @@ async def _chat(text: str) -> Found:
 
 async def _foreign(text: str) -> Found:
     scheme = text.partition(":")[0]
-    raise PictureRefused(f"{printable(scheme)}: URLs are not read", _SOURCES)
+    raise PictureRefused(f"{printable(scheme)}: URLs are not read", f"{_SOURCES} {HOW_TO_GIVE}")

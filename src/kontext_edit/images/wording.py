@@ -6,6 +6,13 @@ from pathlib import Path
 MEGABYTE = 1_000_000
 """Bytes; the unit in which limits are told to people."""
 
+HOW_TO_GIVE = (
+    "Ask the person for the picture's path; or to copy the picture itself (source: `clipboard`), take a "
+    "screenshot of it (`latest:screenshot`) or download it (`latest:download`). What was pasted into the "
+    "chat cannot be seen from here."
+)
+"""What an assistant can ask a person for who has a picture somewhere."""
+
 _LONGEST = 120
 """Characters of a name that an error repeats; longer ones lose their middle."""
 
