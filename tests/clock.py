@@ -50,12 +50,17 @@ class FakeClock:
 
     def __init__(self, start: float = 1_790_000_000.0) -> None:
         self._now = start
+        self._ahead = 0.0
         self._order = itertools.count()
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
         self.slept: list[float] = []
 
     def now(self) -> float:
-        return self._now
+        return self._now + self._ahead
+
+    def jump(self, seconds: float) -> None:
+        """Put the calendar's time forward or back; how long things take is not touched by it."""
+        self._ahead += seconds
 
     def monotonic(self) -> float:
         return self._now

@@ -44,7 +44,7 @@ async def test_a_fresh_installation_without_a_key_works_and_says_what_a_key_woul
     environ: dict[str, str],
 ) -> None:
     checks = await examined(environ)
-    assert [*checks] == ["key", "provider", "home", "output", "allowed", "journal", "versions"]
+    assert [*checks] == ["key", "provider", "home", "output", "allowed", "journal", "budget", "versions"]
     assert {name for name, check in checks.items() if check.state is not State.OK} == {"key"}
     assert checks["key"].state is State.WARNING
     assert "https://novita.ai/settings/key-management" in checks["key"].advice

@@ -97,10 +97,18 @@ async def test_saving_again_what_is_there_changes_nothing(tmp_path: Path) -> Non
     assert left_in(tmp_path) == {first.path.name}
 
 
-async def test_the_leftover_of_a_crash_is_replaced(tmp_path: Path) -> None:
-    (tmp_path / f".{RED_JACKET.id}-1.part").write_bytes(b"half a pict")
+async def test_the_leftovers_of_a_crash_are_cleared_away_and_nothing_else_is(tmp_path: Path) -> None:
     (kept,) = await gallery(tmp_path, served(picture())).save(RED_JACKET, (LINK,), None)
-    assert left_in(tmp_path) == {kept.path.name}
+    (tmp_path / f".{RED_JACKET.id}-1-0a1b2c3d.part").write_bytes(b"half a pict")
+    (tmp_path / f".{kept.path.name}-of-another.part").write_bytes(b"half a pict")
+    (tmp_path / f"{kept.path.stem} (2).png").touch()
+    await gallery(tmp_path).clear_away(RED_JACKET)
+    assert left_in(tmp_path) == {kept.path.name, f".{kept.path.name}-of-another.part"}
+
+
+async def test_there_is_nothing_to_clear_away_where_there_is_no_folder(tmp_path: Path) -> None:
+    await gallery(tmp_path / "none").clear_away(RED_JACKET)
+    assert left_in(tmp_path) == set()
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410])

@@ -185,3 +185,15 @@ async def test_a_failed_write_rolls_back_and_the_journal_works_on(journal: Journ
 async def test_closing_an_unopened_journal_is_fine(journal: Journal) -> None:
     await journal.close()
     assert not journal.path.exists()
+
+
+async def test_what_a_process_lets_go_another_takes_over_at_once_but_not_a_submission_on_its_way(
+    journal: Journal,
+) -> None:
+    await journal.begin(new_task(1))
+    accepted = await journal.accepted(await journal.begin(new_task(2)), "up-2", 1003.0)
+    other = Journal(journal.path)
+    assert await other.adopt("novita", 1004.0) == []
+    await journal.let_go()
+    assert await other.adopt("novita", 1004.0) == [accepted]
+    await other.close()

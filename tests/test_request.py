@@ -33,7 +33,8 @@ NO_IMAGES = "`images` is missing: name 1 to 4 pictures to edit."
 EMPTY_IMAGES = NO_IMAGES.replace("missing", "empty")
 ADVICE = (
     "Kontext edits pictures that exist. To make one from text alone is text-to-image, which this server does "
-    "not do; on Novita the models for that are FLUX.1 [dev] and FLUX.1 [schnell]."
+    "not do; on Novita the models for that are FLUX.1 [dev] and FLUX.1 [schnell]. A picture in the "
+    "chat cannot be seen here: ask for its path, or to copy it (clipboard)."
 )
 PROMPT_RULE = (
     "`prompt` must be text: The edit as an instruction: name the subject, the change, and what must stay the "

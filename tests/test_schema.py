@@ -66,7 +66,7 @@ def test_the_flat_schema_has_every_tiers_parameters_and_the_calls_own() -> None:
     told = {parameter.name for parameter in parameters()}
     assert set(all_parameters()) == told
     assert set(FLAT["properties"]) == told | set(EditOptions.model_fields)
-    assert FLAT["required"] == ["prompt", "images"]
+    assert FLAT["required"] == ["images"]
     assert FLAT["properties"]["tier"]["enum"] == list(TIERS)
 
 

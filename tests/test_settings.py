@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from decimal import Decimal
 from pathlib import Path
 
 import platformdirs
@@ -10,8 +11,9 @@ from hypothesis import given as given_any
 from hypothesis import strategies as st
 from tests.conftest import KEY
 
+from kontext_edit.budget import BUDGET_SETTINGS
 from kontext_edit.errors import InvalidSettings
-from kontext_edit.settings import NOVITA_URL, given, is_loopback, read_settings
+from kontext_edit.settings import NOVITA_URL, Settings, given, is_loopback, read_settings
 
 LOOPBACK = "http://127.0.0.1:8787"
 
@@ -105,6 +107,9 @@ VARIABLES = [
     "KONTEXT_ALLOWED_DIRS",
     "KONTEXT_DEFAULT_TIER",
     "KONTEXT_IMAGE_ENCODING",
+    "KONTEXT_BUDGET_DAY_USD",
+    "KONTEXT_BUDGET_MONTH_USD",
+    "KONTEXT_CONFIRM_ABOVE_USD",
 ]
 
 
@@ -118,6 +123,48 @@ def test_a_value_is_given_stripped_or_not_at_all(value: str) -> None:
     kept = given(value)
     assert kept is None or (kept and kept == value.strip())
     assert given(None) is None
+
+
+MONEY = ["KONTEXT_BUDGET_DAY_USD", "KONTEXT_BUDGET_MONTH_USD", "KONTEXT_CONFIRM_ABOVE_USD"]
+
+
+def amount(settings: Settings, name: str) -> Decimal | None:
+    """What a setting about money came to; None is no limit."""
+    limits = {BUDGET_SETTINGS[limit.period]: limit.amount_usd for limit in settings.limits}
+    return settings.confirm_above_usd if name == "KONTEXT_CONFIRM_ABOVE_USD" else limits.get(name)
+
+
+def test_without_a_word_about_money_there_are_five_dollars_a_day_and_questions_above_one() -> None:
+    assert [amount(read_settings({}), name) for name in MONEY] == [Decimal("5.00"), None, Decimal("1.00")]
+
+
+@pytest.mark.parametrize("name", MONEY)
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("2.50", Decimal("2.50")),
+        (" 7 ", Decimal(7)),
+        ("0", Decimal(0)),
+        ("0.0001", Decimal("0.0001")),
+        ("1000000", Decimal(1_000_000)),
+        ("none", None),
+        (" None ", None),
+        ("NONE", None),
+    ],
+)
+def test_an_amount_of_dollars_or_none_at_all(name: str, value: str, expected: Decimal | None) -> None:
+    assert amount(read_settings({name: value}), name) == expected
+
+
+@pytest.mark.parametrize("name", MONEY)
+@pytest.mark.parametrize(
+    "value",
+    ["-1", "-0.01", "NaN", "sNaN", "Infinity", "-inf", "five", "$5", "5 USD", "5,00", "1e99", "0x10", "off"],
+)
+def test_what_is_no_amount_is_a_problem_and_never_no_limit(name: str, value: str) -> None:
+    assert problems(**{name: value}) == [
+        f"{name} is {value!r}; it must be an amount of US dollars like 5.00, or none"
+    ]
 
 
 @pytest.mark.parametrize("name", ["KONTEXT_HOME", "KONTEXT_OUTPUT_DIR", "KONTEXT_ALLOWED_DIRS"])

@@ -11,10 +11,11 @@ import httpx
 from pydantic import SecretStr
 
 from kontext_edit.clock import Clock, SystemClock
-from kontext_edit.editor import Editor, recall_from
+from kontext_edit.editor import Editor
+from kontext_edit.errors import PictureRefused
 from kontext_edit.gallery import Gallery
 from kontext_edit.images.prepare import Studio
-from kontext_edit.images.sources import Finder
+from kontext_edit.images.sources import Finder, Recall, Recalled
 from kontext_edit.journal.book import Journal
 from kontext_edit.novita import Novita
 from kontext_edit.sandbox.api import Sandbox
@@ -68,7 +69,12 @@ def open_app(
     journal = Journal(settings.journal_path)
     novita = Novita(base_url, settings.api_key or _SANDBOX_KEY, clock, transport)
     gallery = Gallery(settings.output_dir, base_url=base_url, transport=transport)
-    finder = Finder(allowed=settings.allowed_dirs, folder=working_dir, recall=recall_from(journal))
+    finder = Finder(
+        allowed=settings.allowed_dirs,
+        folder=working_dir,
+        recall=_recall_from(journal),
+        uploads=settings.uploads_dir,
+    )
     editor = Editor(
         settings=settings,
         journal=journal,
@@ -78,6 +84,23 @@ def open_app(
         clock=clock,
     )
     return App(settings, journal, novita, gallery, editor)
+
+
+def _recall_from(journal: Journal) -> Recall:
+    """How the sources `last`, `task:<id>` and `task:<id>#2` find earlier results."""
+
+    async def recall(task_id: str | None, number: int) -> Recalled:
+        task = await journal.last() if task_id is None else await journal.get(task_id)
+        if task is None:
+            raise PictureRefused("There is no earlier result yet.", "Name a picture by its path or URL.")
+        if not 1 <= number <= len(task.pictures):
+            raise PictureRefused(
+                f"The task {task.handle} has {len(task.pictures)} pictures, so there is no #{number}.",
+                "" if task.settled else "Call get_task to see how far it is.",
+            )
+        return Recalled(task.pictures[number - 1].path, task.handle, number)
+
+    return recall
 
 
 def _embedded_sandbox(clock: Clock) -> httpx.AsyncBaseTransport:

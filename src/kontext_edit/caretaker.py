@@ -8,6 +8,7 @@ not any client asks.
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 
 from kontext_edit.clock import Clock
 from kontext_edit.errors import JournalUnavailable
@@ -61,11 +62,14 @@ class Caretaker:
             self._rounds = asyncio.create_task(self._go_round(), name="caretaker")
 
     async def close(self) -> None:
-        """Stop looking after anything; the leases run out, and another process may go on."""
+        """Stop looking after anything, and give the leases back, so that another process may go on."""
         running = [*self._jobs.values(), *([self._rounds] if self._rounds else [])]
         for work in running:
             work.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+        if running:
+            with suppress(JournalUnavailable):  # then the leases run out
+                await self._journal.let_go()
 
     async def _go_round(self) -> None:
         while True:

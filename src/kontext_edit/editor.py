@@ -7,18 +7,19 @@ times out or goes away ends its own waiting and nothing else.
 import asyncio
 import logging
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import replace
+from typing import Any, TypeVar
 
 from kontext_edit import endings
-from kontext_edit.budget import refuse_beyond, what_fits
-from kontext_edit.caller import Caller, Consent
+from kontext_edit.budget import refuse_beyond
+from kontext_edit.caller import Caller
 from kontext_edit.caretaker import Caretaker
 from kontext_edit.clock import Clock
+from kontext_edit.consent import ask_above, is_dear, price_of
 from kontext_edit.errors import (
-    ConsentMissing,
+    FateUnknown,
     JournalUnavailable,
     KontextError,
     LinkRefused,
@@ -31,35 +32,27 @@ from kontext_edit.errors import (
 from kontext_edit.gallery import Gallery
 from kontext_edit.images.prepare import Prepared, Studio, look_again
 from kontext_edit.images.preview import Look, preview
-from kontext_edit.images.sources import Recall, Recalled
 from kontext_edit.journal.book import Journal
 from kontext_edit.novita import Novita, RemoteStatus, Result
 from kontext_edit.pricing import edit_price, usd
 from kontext_edit.request import EditCall
 from kontext_edit.settings import Settings
-from kontext_edit.task import SANDBOX, Source, Status, Task
-from kontext_edit.tiers import TIERS
-from kontext_edit.watcher import Usual, Watcher, progress_percent
+from kontext_edit.task import BATCH, Source, Status, Task, parent_of
+from kontext_edit.waiting import Outcome, WaitingRoom, usual_seconds
+from kontext_edit.watcher import Watcher
 
 logger = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 
-_TICK_SECONDS = 1.0
+_GENERATIONS = 20
+_ATTACHED = "The same edit was asked for before: nothing new was billed. For a new take: force_new: true."
+
 _PAUSES_BETWEEN_FETCHES = (0.5, 2.0, 6.0)
 _REST_SECONDS = (30.0, 300.0)
 _PAUSE_WITHOUT_JOURNAL = 1.0
 _ARRIVAL_SECONDS = 1.0
 _CLOSING_SECONDS = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a caller gets: how far an edit is, and what there is to say about this moment."""
-
-    task: Task
-    progress_percent: float
-    notes: tuple[str, ...] = ()
 
 
 class Editor:
@@ -83,7 +76,8 @@ class Editor:
         self._gallery = gallery
         self._clock = clock
         self._caretaker = Caretaker(journal, settings.provider, clock, self._take_up)
-        self._unbreakable: set[asyncio.Task[Task]] = set()
+        self._waiting = WaitingRoom(journal, self._caretaker, settings.provider, clock)
+        self._unbreakable: set[asyncio.Future[Any]] = set()
         self._going_out: dict[asyncio.Task[None], Task] = {}
 
     def open(self) -> None:
@@ -98,14 +92,20 @@ class Editor:
             BudgetExceeded, ConsentMissing, FateUnknown, JournalUnavailable: it may not be bought; nothing
                 was sent.
         """
-        pictures = await self._studio.prepare(call.edit.images)  # nothing unchecked leaves the machine
-        task = self._write_up(call, pictures)
-        if call.force_new or not await self._journal.same_unfinished(task):
-            await self._ask_above_the_limit(task, caller)
-        begun = await self._unbroken(self._begin(task, call, pictures))
-        if begun is not task:
-            return await self._attach(begun, call.wait_seconds, caller)
-        return await self._wait(task, call.wait_seconds, caller)
+        (outcome,) = await self._edit([call], None, caller)
+        return outcome
+
+    async def edit_all(self, calls: Sequence[EditCall], caller: Caller) -> tuple[str, list[Outcome]]:
+        """Begin several edits of the same pictures together: one quote, one consent, one waiting.
+
+        Returns:
+            The name of the batch, and how far each edit is.
+
+        Raises:
+            The same as `edit`; then none was begun.
+        """
+        batch = f"{BATCH}{uuid.uuid4().hex[:16]}"
+        return batch, await self._edit(calls, batch, caller)
 
     async def follow(self, handle: str, wait_seconds: float, caller: Caller) -> Outcome:
         """Wait for an edit that was begun by whomever and whenever, as long as the caller says.
@@ -113,10 +113,16 @@ class Editor:
         Raises:
             NoSuchTask: nobody here knows the id.
         """
-        task = await self._journal.get(handle)
-        if not task.settled and task.task_id and self._can_ask_about(task):
-            await self._caretaker.take_up(task)
-        return await self._wait(task, wait_seconds, caller)
+        (outcome,) = await self._waiting.wait([await self._journal.get(handle)], wait_seconds, caller)
+        return outcome
+
+    async def follow_all(self, batch: str, wait_seconds: float, caller: Caller) -> list[Outcome]:
+        """Wait for the edits of a batch.
+
+        Raises:
+            NoSuchTask: nobody here knows the batch.
+        """
+        return await self._waiting.wait(await self._journal.in_batch(batch), wait_seconds, caller)
 
     def hand_over(self, task: Task) -> None:
         """Its result goes out now; a moment later the same request counts as a deliberate new take.
@@ -137,16 +143,27 @@ class Editor:
         await self._clock.sleep(_ARRIVAL_SECONDS)
         await self.delivered(task)
 
-    async def preview(self, task: Task) -> bytes | None:
-        """A small WebP of all pictures of a task; None where there is nothing to show."""
-        paths = [picture.path for picture in task.pictures if picture.path.exists()]
+    async def preview(self, *tasks: Task) -> bytes | None:
+        """One small WebP of all pictures of these tasks; None where there is nothing to show."""
+        paths = [picture.path for task in tasks for picture in task.pictures if picture.path.exists()]
         if not paths:
             return None
         try:
             return await asyncio.to_thread(preview, paths)
         except (PictureRefused, OSError) as error:
-            logger.warning("task %s: no preview: %s", task.handle, error)
+            logger.warning("no preview of %s: %s", tasks[0].handle, error)
             return None
+
+    async def lineage(self, task: Task) -> list[str]:
+        """What the task was made from, as sources: its parent's picture first, then its grandparent's."""
+        ancestors: list[str] = []
+        while len(ancestors) < _GENERATIONS and (parent := parent_of(task)):
+            ancestors.append(parent.source)
+            try:
+                task = await self._journal.get(parent.task_id)
+            except NoSuchTask:
+                break
+        return ancestors
 
     async def close(self) -> None:
         """Stop watching; what is under way goes on upstream, and the next process takes it up.
@@ -164,7 +181,23 @@ class Editor:
         for task in going_out.values():
             await self.delivered(task)
 
-    def _write_up(self, call: EditCall, pictures: list[Prepared]) -> Task:
+    async def _edit(self, calls: Sequence[EditCall], batch: str | None, caller: Caller) -> list[Outcome]:
+        pictures = await self._studio.prepare(calls[0].edit.images)  # nothing unchecked leaves the machine
+        tasks = [self._write_up(call, pictures, batch) for call in calls]
+        await self._ask_the_person(tasks, caller, force_new=calls[0].force_new)
+        begun = await self._unbroken(self._begin(tasks, calls, pictures))
+        asked = {task.id for task in tasks}
+        attached = {task.id for task in begun} - asked
+        if batch is None and attached and begun[0].status is Status.UNKNOWN:
+            raise FateUnknown(begun[0].handle, usd(begun[0].list_price_usd))
+        each_once = list({task.id: task for task in begun}.values())
+        outcomes = await self._waiting.wait(each_once, calls[0].wait_seconds, caller)
+        return [
+            replace(outcome, notes=(*outcome.notes, _ATTACHED)) if outcome.task.id in attached else outcome
+            for outcome in outcomes
+        ]
+
+    def _write_up(self, call: EditCall, pictures: list[Prepared], batch: str | None) -> Task:
         """The edit as the journal keeps it: no picture, no key."""
         return Task(
             id=f"edit-{uuid.uuid4().hex[:16]}",
@@ -175,38 +208,30 @@ class Editor:
             sources=tuple(Source(picture.origin, picture.sha256) for picture in pictures),
             list_price_usd=edit_price(call.edit),
             created_at=self._clock.now(),
+            batch=batch,
             warnings=(*call.warnings, *(warning for picture in pictures for warning in picture.warnings)),
         )
 
-    async def _ask_above_the_limit(self, task: Task, caller: Caller) -> None:
-        """A dear edit needs the person's word; no argument of a tool stands in for it."""
+    async def _ask_the_person(self, tasks: list[Task], caller: Caller, *, force_new: bool) -> None:
+        """What is dear needs a person's word; what was bought before does not need it again."""
         limit = self._settings.confirm_above_usd
-        if limit is None or task.cost_usd <= limit:
+        if limit is None or not is_dear(tasks, limit):
             return
-        refuse_beyond(await self._journal.spendings(self._settings.limits, task.created_at), task.cost_usd)
-        price = usd(task.cost_usd)
-        question = f"Buy this edit for {price} USD? Kontext {task.tier}: {task.prompt[:200]}"
-        consent = await caller.consent(question, f"{task.fingerprint} {price}")
-        if consent is Consent.GIVEN:
-            return
-        setting = f"KONTEXT_CONFIRM_ABOVE_USD ({usd(limit)} USD)"
-        if consent is Consent.IMPOSSIBLE:
-            raise ConsentMissing(
-                f"This edit costs {price} USD, above {setting}, and this client cannot ask the person. "
-                "Nothing was sent.",
-                f"Only the person can raise the setting, where the server is configured. {what_fits(limit)}",
-            )
-        did = "declined" if consent is Consent.DECLINED else "closed the question about"
-        raise ConsentMissing(
-            f"The person {did} an edit for {price} USD, above {setting}. Nothing was sent.",
-            f"Ask the person what they want instead. {what_fits(limit)}",
-        )
+        new = [task for task in tasks if force_new or await self._journal.earlier(task) is None]
+        spendings = await self._journal.spendings(self._settings.limits, self._clock.now())
+        refuse_beyond(spendings, price_of(new))  # nobody is asked for what would be refused anyway
+        await ask_above(limit, new, caller)
 
-    async def _begin(self, task: Task, call: EditCall, pictures: list[Prepared]) -> Task:
-        """Write the edit down before money can move, and set it going; or tell the earlier one."""
-        begun = await self._journal.begin(task, limits=self._settings.limits, force_new=call.force_new)
-        if begun is task:
-            self._caretaker.start(task, self._carry_through(task, call, pictures))
+    async def _begin(
+        self, tasks: list[Task], calls: Sequence[EditCall], pictures: list[Prepared]
+    ) -> list[Task]:
+        """Write the edits down before money can move, and set them going; or tell the earlier ones."""
+        begun = await self._journal.begin_all(
+            tasks, limits=self._settings.limits, force_new=calls[0].force_new
+        )
+        for task, asked, call in zip(begun, tasks, calls, strict=True):
+            if task is asked:
+                self._caretaker.start(task, self._carry_through(task, call, pictures))
         return begun
 
     async def _carry_through(self, task: Task, call: EditCall, pictures: list[Prepared]) -> None:
@@ -231,6 +256,7 @@ class Editor:
         if task.task_id is None:
             await self._end(task, endings.left_while_submitting(task))
         else:
+            await self._gallery.clear_away(task)
             first = task.sources[0]
             before = await asyncio.to_thread(look_again, first.origin, first.sha256)
             await self._see_through(task, before=before, at_once=True)
@@ -250,7 +276,7 @@ class Editor:
                 await self._hang_up(task, result, before)
             except PictureNotSaved as error:
                 logger.warning("task %s: %s", task.handle, error)
-                if isinstance(error, LinkRefused) and self._age(task) > endings.LINK_SECONDS:
+                if isinstance(error, LinkRefused) and task.age(self._clock.now()) > endings.LINK_SECONDS:
                     await self._end(task, endings.links_expired(task, error))
                     return
                 task = await self._journal.processing(task, endings.obstacle(error))
@@ -260,7 +286,7 @@ class Editor:
                 await self._clock.sleep(pause)
                 at_once = True
         shortest, longest = _REST_SECONDS
-        rest = min(longest, max(shortest, self._age(task) / 5))
+        rest = min(longest, max(shortest, task.age(self._clock.now()) / 5))
         await self._journal.rest(task, self._clock.now() + rest)
 
     async def _done_upstream(self, task: Task, *, at_once: bool) -> Result:
@@ -270,7 +296,7 @@ class Editor:
         return await self._watcher.until_done(
             task.handle,
             since=task.accepted_at or task.created_at,
-            usual=await self._usual_seconds(task),
+            usual=await usual_seconds(self._journal, task),
             at_once=at_once,
             on_processing=processing,
         )
@@ -294,7 +320,7 @@ class Editor:
     async def _end(self, task: Task, ending: endings.Ending) -> Task:
         return await self._insist(lambda: self._journal.ended(task, *ending, self._clock.now()), task.handle)
 
-    async def _unbroken(self, work: Coroutine[object, object, Task]) -> Task:
+    async def _unbroken(self, work: Coroutine[object, object, Answer]) -> Answer:
         """Carry `work` to its end, whoever stops waiting for it: half of it would leave money in the dark."""
         job = asyncio.create_task(work)
         self._unbreakable.add(job)
@@ -309,82 +335,3 @@ class Editor:
             except JournalUnavailable as error:
                 logger.error("task %s is not written down yet: %s", handle, error)  # noqa: TRY400 - no traceback
                 await self._clock.sleep(_PAUSE_WITHOUT_JOURNAL)
-
-    async def _attach(self, earlier: Task, wait_seconds: float, caller: Caller) -> Outcome:
-        """Give the caller the edit that was bought before."""
-        outcome = await self.follow(earlier.id, wait_seconds, caller)
-        note = (
-            "This is the same edit as asked for before: nothing new was billed. A new take: force_new: true."
-        )
-        return Outcome(outcome.task, outcome.progress_percent, (*outcome.notes, note))
-
-    async def _wait(self, task: Task, seconds: float, caller: Caller) -> Outcome:
-        """Until the edit is settled or the time is up. A cancelled caller leaves the edit alone."""
-        usual = await self._usual_seconds(task)
-        deadline = self._clock.monotonic() + seconds
-        while not task.settled and (left := deadline - self._clock.monotonic()) > 0:
-            percent = progress_percent(self._age(task), usual)
-            await caller.progress(percent, _sentence(task, self._age(task)))
-            job = self._caretaker.job(task)
-            await self._pass_time(job, min(left, _TICK_SECONDS))
-            task = await self._latest(task)
-            if (job and job.done()) or not self._can_ask_about(task):
-                break
-        return Outcome(task, progress_percent(self._age(task), usual), self._notes(task))
-
-    async def _latest(self, task: Task) -> Task:
-        """How far an edit is; as it was known before, while the journal cannot tell."""
-        try:
-            return await self._journal.get(task.id)
-        except (JournalUnavailable, NoSuchTask) as error:
-            logger.warning("task %s: %s", task.handle, error)
-            return task
-
-    async def _pass_time(self, job: asyncio.Task[None] | None, seconds: float) -> None:
-        """Until the job is done, at most so long."""
-        tick = asyncio.ensure_future(self._clock.sleep(seconds))
-        try:
-            await asyncio.wait({tick, job} if job else {tick}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            tick.cancel()
-
-    def _notes(self, task: Task) -> tuple[str, ...]:
-        notes = [self._journal.notice] if self._journal.notice else []
-        if not task.settled and not self._can_ask_about(task):
-            notes.append(f"This edit is with the provider {task.provider!r}; the server is set to another.")
-        return tuple(notes)
-
-    def _can_ask_about(self, task: Task) -> bool:
-        return task.provider == self._settings.provider
-
-    def _age(self, task: Task) -> float:
-        return max(0.0, self._clock.now() - (task.accepted_at or task.created_at))
-
-    async def _usual_seconds(self, task: Task) -> Usual:
-        """How long an edit like this tends to take: from experience, else the spec's first guess."""
-        with suppress(JournalUnavailable):
-            if usual := await self._journal.usual_seconds(task.tier, task.provider):
-                return usual
-        return TIERS[task.tier].usual_seconds
-
-
-def recall_from(journal: Journal) -> Recall:
-    """How the sources `last`, `task:<id>` and `task:<id>#2` find earlier results."""
-
-    async def recall(task_id: str | None, number: int) -> Recalled:
-        task = await journal.last() if task_id is None else await journal.get(task_id)
-        if task is None:
-            raise PictureRefused("There is no earlier result yet.", "Name a picture by its path or URL.")
-        if not 1 <= number <= len(task.pictures):
-            raise PictureRefused(
-                f"The task {task.handle} has {len(task.pictures)} pictures, so there is no #{number}.",
-                "" if task.settled else "Call get_task to see how far it is.",
-            )
-        return Recalled(task.pictures[number - 1].path, task.handle, number)
-
-    return recall
-
-
-def _sentence(task: Task, elapsed: float) -> str:
-    who = "The sandbox paints" if task.provider == SANDBOX else f"Kontext {task.tier.capitalize()} edits"
-    return f"{who} for {elapsed:.0f} s"

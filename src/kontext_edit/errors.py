@@ -4,6 +4,7 @@ KontextError
 ├── InvalidArguments        a call that a smarter caller would not have made
 ├── PictureRefused          a source that cannot be read, or must not leave the machine
 ├── NoSuchTask              an id that nobody here knows
+│   └── NoSuchResource      an address at which there is nothing
 ├── UpstreamError           the editing API said no; nothing was billed
 │   ├── KeyRejected         no key, a wrong key, or one without the right
 │   ├── BalanceTooLow       the account is empty
@@ -91,6 +92,12 @@ class NoSuchTask(KontextError):
     """An id that is not in the journal."""
 
     code = "no_such_task"
+
+
+class NoSuchResource(NoSuchTask):
+    """An address at which there is nothing."""
+
+    code = "no_such_resource"
 
 
 class UpstreamError(KontextError):

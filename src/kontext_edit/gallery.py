@@ -2,9 +2,11 @@
 
 import asyncio
 import errno
+import glob
 import hashlib
 import os
 import re
+import secrets
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -62,6 +64,10 @@ class Gallery:
             ]
         )
 
+    async def clear_away(self, task: Task) -> None:
+        """Remove what a process that died left of a task: half-written files, and names not filled."""
+        await asyncio.to_thread(self._clear_away, task)
+
     async def close(self) -> None:
         """Close the connections."""
         await self._http.aclose()
@@ -110,9 +116,10 @@ class Gallery:
 
     def _write(self, task: Task, number: int, of: int, seen: Inspected, content: bytes) -> Path:
         self.folder.mkdir(parents=True, exist_ok=True)
-        part = self.folder / f".{task.id}-{number}.part"
+        # A name that no other process uses: its part may be a picture's second name, and stays untouched.
+        part = self.folder / f".{task.id}-{number}-{secrets.token_hex(4)}.part"
         try:
-            with part.open("wb") as file:
+            with part.open("xb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
@@ -120,6 +127,14 @@ class Gallery:
             return _publish(part, self.folder, name, _EXTENSIONS.get(seen.format, seen.format), content)
         finally:
             part.unlink(missing_ok=True)
+
+    def _clear_away(self, task: Task) -> None:
+        with suppress(OSError):
+            for part in self.folder.glob(f".{task.id}-*.part"):
+                part.unlink(missing_ok=True)
+            for file in self.folder.glob(f"{glob.escape(file_name(task, None))}*"):
+                if not file.stat().st_size:
+                    file.unlink()
 
 
 def file_name(task: Task, number: int | None) -> str:

@@ -4,14 +4,18 @@ Handshake clients are asked while the call runs; 2026-07-28 ones get the questio
 bring the answer with the next try.
 """
 
+import logging
 import secrets
 from typing import Any
 
 import mcp_types as types
 from mcp.server.context import ServerRequestContext
+from mcp.shared.exceptions import MCPError
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from kontext_edit.caller import Consent
+
+logger = logging.getLogger(__name__)
 
 _CONSENT = "consent"
 _NO_FIELDS: types.ElicitRequestedSchema = {"type": "object", "properties": {}}
@@ -42,12 +46,15 @@ class McpCaller:
             InputRequired: the question goes out as the result, and the answer comes with the next try.
         """
         session = self._ctx.session
-        capabilities = session.client_capabilities
-        if capabilities is None or capabilities.elicitation is None:
+        if not _can_show_a_form(session.client_capabilities):
             return Consent.IMPOSSIBLE
         if session.protocol_version in MODERN_PROTOCOL_VERSIONS:
             return self._answer_of_this_try(question, subject)
-        asked = await session.elicit_form(question, _NO_FIELDS, related_request_id=self._ctx.request_id)
+        try:
+            asked = await session.elicit_form(question, _NO_FIELDS, related_request_id=self._ctx.request_id)
+        except MCPError as error:
+            logger.warning("the client did not ask the person: %s", error)
+            return Consent.IMPOSSIBLE
         return _CONSENTS[asked.action]
 
     def _answer_of_this_try(self, question: str, subject: str) -> Consent:
@@ -74,3 +81,9 @@ class InputRequired(Exception):
     def __init__(self, result: types.InputRequiredResult) -> None:
         super().__init__()
         self.result = result
+
+
+def _can_show_a_form(capabilities: types.ClientCapabilities | None) -> bool:
+    """Whether a client can ask a person; one that names no way of asking means a form."""
+    asking = capabilities.elicitation if capabilities else None
+    return asking is not None and (asking.form is not None or asking.url is None)

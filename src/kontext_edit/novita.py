@@ -203,7 +203,7 @@ class Novita:
         word = answer.task.status
         return Result(
             status=RemoteStatus(word) if word in known else None,
-            status_word=word[:80],
+            status_word=self._scrub(word)[:80],
             reason=self._scrub(answer.task.reason)[:500],
             image_urls=tuple(image.image_url for image in answer.images or () if image.image_url),
             seed=answer.extra.seed if answer.extra else None,

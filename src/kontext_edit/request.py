@@ -4,8 +4,10 @@ A parameter given as null counts as not given, since many models fill what they 
 Nothing else is dropped: an unknown parameter, or one of another tier, is a problem.
 """
 
+import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -23,6 +25,10 @@ WaitSeconds = Annotated[float, Field(ge=0, le=50)]
 """At most 50: many clients give up after 60."""
 DEFAULT_WAIT_SECONDS = 40
 
+Prompts = Annotated[
+    list[Annotated[str, Field(pattern=r"\S")]],
+    Field(min_length=1, max_length=20, description="Instead of prompt: an edit of the same images for each."),
+]
 ForceNew = Annotated[bool, Field(description="Buy anew what runs already or was not fetched yet.")]
 
 PublicStatus = Literal["queued", "processing", "succeeded", "failed", "unknown"]
@@ -32,6 +38,9 @@ _PROMPT_TOKENS = 512
 """Kontext reads so many tokens of a prompt and cuts the rest (T5's limit in diffusers' pipeline)."""
 _CHARACTERS_A_TOKEN = 4
 _SHOWN_CHARACTERS = 60
+_LISTS = {"images", "prompts"}
+_ANY_PROMPT = "-"
+"""Stands in for the prompt while the rest of a call with `prompts` is validated."""
 
 
 class _Call(BaseModel):
@@ -41,6 +50,7 @@ class _Call(BaseModel):
 class EditOptions(_Call):
     """What `edit_image` takes beside the parameters of a tier."""
 
+    prompts: Prompts | MISSING = MISSING
     tier: TierName | MISSING = MISSING
     wait_seconds: WaitSeconds = DEFAULT_WAIT_SECONDS
     force_new: ForceNew = False
@@ -81,7 +91,7 @@ class EditCall:
 
 
 def parse_edit(arguments: Arguments, default_tier: str) -> EditCall:
-    """The arguments of `edit_image`, validated for their tier.
+    """The arguments of one edit, validated for their tier.
 
     Raises:
         InvalidArguments: with every problem of the call.
@@ -98,6 +108,20 @@ def parse_edit(arguments: Arguments, default_tier: str) -> EditCall:
     if options is None or edit is None:
         raise InvalidArguments(problems + more, _hint(given))
     return EditCall(edit, options.wait_seconds, options.force_new, tuple(_warnings(edit)))
+
+
+def parse_edits(arguments: Arguments, default_tier: str) -> list[EditCall]:
+    """The arguments of `edit_image` with `prompts`: an edit for each of them.
+
+    Raises:
+        InvalidArguments: with every problem of the call.
+    """
+    if arguments.get("prompt") is not None:
+        raise InvalidArguments(["Give `prompt` or `prompts`, not both."])
+    call = parse_edit({**arguments, "prompt": _ANY_PROMPT}, default_tier)
+    prompts: list[str] = _given(arguments)["prompts"]
+    edits = [call.edit.model_copy(update={"prompt": prompt}) for prompt in prompts]
+    return [replace(call, edit=edit, warnings=tuple(_warnings(edit))) for edit in edits]
 
 
 def parse_task(arguments: Arguments) -> TaskCall:
@@ -162,7 +186,13 @@ def _tierless_problems(given: dict[str, Any]) -> list[str]:
 
 
 def _given(arguments: Arguments) -> dict[str, Any]:
-    return {name: value for name, value in arguments.items() if value is not None}
+    """What was chosen. Some clients send a list as a string of JSON, which is taken for the list."""
+    chosen = {name: value for name, value in arguments.items() if value is not None}
+    for name in _LISTS & chosen.keys():
+        with suppress(ValueError):
+            value = json.loads(chosen[name]) if isinstance(chosen[name], str) else None
+            chosen[name] = value if isinstance(value, list) else chosen[name]
+    return chosen
 
 
 def _strangers(given: Iterable[str], model: type[BaseModel]) -> list[str]:
@@ -225,7 +255,8 @@ def _hint(given: Mapping[str, Any]) -> str:
         return ""
     return (
         "Kontext edits pictures that exist. To make one from text alone is text-to-image, which this server "
-        "does not do; on Novita the models for that are FLUX.1 [dev] and FLUX.1 [schnell]."
+        "does not do; on Novita the models for that are FLUX.1 [dev] and FLUX.1 [schnell]. A picture in the "
+        "chat cannot be seen here: ask for its path, or to copy it (clipboard)."
     )
 
 

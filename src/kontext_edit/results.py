@@ -5,8 +5,9 @@ the structured content, so it holds everything that the next step needs.
 """
 
 import base64
-import textwrap
 import time
+from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 import mcp_types as types
@@ -26,7 +27,12 @@ _SANDBOX_WARNING = f"{_SANDBOX_SENTENCE} Real edits need NOVITA_API_KEY."
 
 
 def task_result(
-    task: Task, progress_percent: float, preview: bytes | None, notes: tuple[str, ...]
+    task: Task,
+    progress_percent: float,
+    *,
+    preview: bytes | None,
+    notes: tuple[str, ...],
+    lineage: Sequence[str] = (),
 ) -> types.CallToolResult:
     """A task as the result of `edit_image` or `get_task`.
 
@@ -35,6 +41,7 @@ def task_result(
         progress_percent: how far it may be, while it is under way.
         preview: a small WebP of all its pictures.
         notes: what there is to say about this moment, which the task itself does not keep.
+        lineage: what it was made from, as sources: its parent first.
     """
     there = [picture for picture in task.pictures if picture.path.exists()]
     warnings = [*task.warnings, *notes]
@@ -52,8 +59,10 @@ def task_result(
         "provider": task.provider,
         "images": [_picture(picture) for picture in task.pictures],
         "warnings": warnings,
-        "next_step": _next_step(task),
+        "next_step": _next_step(task, lineage),
     }
+    if lineage:
+        structured["lineage"] = list(lineage)
     if task.error is not None:
         structured["error"] = _error(task.error, task.billed)
     return types.CallToolResult(
@@ -63,15 +72,76 @@ def task_result(
     )
 
 
+def batch_result(
+    batch: str,
+    tasks: Sequence[Task],
+    progress_percent: float,
+    *,
+    preview: bytes | None,
+    notes: tuple[str, ...],
+) -> types.CallToolResult:
+    """Several edits that were asked for together, told one by one; `preview` is their contact sheet."""
+    succeeded = [task for task in tasks if task.status is Status.SUCCEEDED]
+    there = [picture for task in succeeded for picture in task.pictures if picture.path.exists()]
+    settled = [task for task in tasks if task.settled]
+    done = len(settled) == len(tasks)
+    cost = usd(sum((task.cost_usd for task in tasks), Decimal(0)))
+    next_step = (
+        'Show the person what came. To go on from one: images ["task:<its task_id>"].'
+        if done
+        else f"Call get_task with task_id {batch}; do not call edit_image again for it."
+    )
+    sentence = f"{len(succeeded)} of {len(tasks)} edits are done, for {cost} USD."
+    warnings = [_SANDBOX_WARNING, *notes] if tasks[0].provider == SANDBOX else list(notes)
+    return types.CallToolResult(
+        content=[
+            types.TextContent(text=" ".join([_prefix(tasks[0]) + sentence, *notes, next_step])),
+            *_shown(there, preview),
+        ],
+        structured_content={
+            "task_id": batch,
+            "status": _status_of_all(tasks),
+            "tier": tasks[0].tier,
+            "cost_usd": cost,
+            "list_price_usd": usd(sum((task.list_price_usd for task in tasks), Decimal(0))),
+            "progress_percent": 100 if done else int(progress_percent),
+            "provider": tasks[0].provider,
+            "edits": [_edit(task) for task in tasks],
+            "warnings": warnings,
+            "next_step": next_step,
+        },
+        is_error=done and not succeeded,
+    )
+
+
+def _status_of_all(tasks: Sequence[Task]) -> str:
+    """One word for several edits: how far the slowest is, or whether anything came."""
+    if not all(task.settled for task in tasks):
+        return str(Status.PROCESSING)
+    if any(task.status is Status.SUCCEEDED for task in tasks):
+        return str(Status.SUCCEEDED)
+    return str(Status.UNKNOWN if any(task.status is Status.UNKNOWN for task in tasks) else Status.FAILED)
+
+
+def _edit(task: Task) -> Structured:
+    """One edit of several: a row, with its pictures and what went wrong."""
+    row = _row(task) | {"seed": task.seed, "paths": [str(picture.path) for picture in task.pictures]}
+    del row["created"], row["path"], row["tier"]
+    return row if task.error is None else row | {"error": _error(task.error, task.billed)}
+
+
 def public_status(task: Task) -> str:
     """The status that callers are told: before upstream's answer an edit is queued here."""
     return str(Status.QUEUED if task.status is Status.SUBMITTING else task.status)
 
 
 def list_result(rows: list[tuple[int, Task]], limit: int) -> types.CallToolResult:
-    """Edits, latest first, as the result of `list_tasks`; `next_cursor` is null at the end."""
-    tasks = [_row(task) for _, task in rows]
-    more = str(rows[-1][0]) if len(rows) == limit else None
+    """Edits, latest first, as the result of `list_tasks`; a row beyond `limit` only says that there are more.
+
+    `next_cursor` is null at the end.
+    """
+    tasks = [_row(task) for _, task in rows[:limit]]
+    more = str(rows[limit - 1][0]) if len(rows) > limit else None
     lines = [f"{row['task_id']} {row['status']} {row['tier']}: {row['prompt']}" for row in tasks]
     return types.CallToolResult(
         content=[types.TextContent(text="\n".join(lines) or "No edits.")],
@@ -121,8 +191,11 @@ def _error(problem: Problem, billed: Billed) -> Structured:
 
 
 def _sentence(task: Task) -> str:
-    prefix = f"{_SANDBOX_SENTENCE} " if task.provider == SANDBOX else ""
-    return prefix + _what_happened(task)
+    return _prefix(task) + _what_happened(task)
+
+
+def _prefix(task: Task) -> str:
+    return f"{_SANDBOX_SENTENCE} " if task.provider == SANDBOX else ""
 
 
 def _what_happened(task: Task) -> str:
@@ -135,10 +208,11 @@ def _what_happened(task: Task) -> str:
     return f"The edit is {public_status(task)}. {_next_step(task)}"
 
 
-def _next_step(task: Task) -> str:
+def _next_step(task: Task, lineage: Sequence[str] = ()) -> str:
     """What the assistant does now."""
     if task.status is Status.SUCCEEDED:
-        return f'Tell the person the path. To edit it further: images ["task:{task.handle}"].'
+        undo = f" To undo, edit {lineage[0]} instead." if lineage else ""
+        return f'Tell the person the path. To edit it further: images ["task:{task.handle}"].{undo}'
     if task.settled:
         return "See error.hint."
     return f"Call get_task with task_id {task.handle}; do not call edit_image again for it."
@@ -149,11 +223,17 @@ def _row(task: Task) -> Structured:
         "task_id": task.handle,
         "status": public_status(task),
         "tier": task.tier,
-        "prompt": textwrap.shorten(task.prompt, _ROW_CHARACTERS, placeholder="…"),
+        "prompt": _short(task.prompt),
         "cost_usd": usd(task.cost_usd),
         "created": time.strftime("%Y-%m-%d %H:%M", time.localtime(task.created_at)),
         "path": str(task.pictures[0].path) if task.pictures else None,
     }
+
+
+def _short(prompt: str) -> str:
+    """An instruction as it fits into a row, on one line."""
+    line = " ".join(prompt.split())
+    return line if len(line) <= _ROW_CHARACTERS else f"{line[: _ROW_CHARACTERS - 1].rstrip()}…"
 
 
 def _picture(picture: Picture) -> Structured:

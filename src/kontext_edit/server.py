@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import mcp_types as types
 from mcp.server.context import ServerRequestContext
-from mcp.server.lowlevel import Server
+from mcp.server.lowlevel import NotificationOptions, Server
+from mcp.server.models import InitializationOptions
 from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
 from mcp.server.stdio import stdio_server
 from mcp.shared.exceptions import MCPError
 
+from kontext_edit import completions, prompts, resources, task_extension
 from kontext_edit.clock import Clock
+from kontext_edit.era_probe import probes_answered
 from kontext_edit.errors import InternalError, InvalidSettings, KontextError
 from kontext_edit.logs import Keyless
 from kontext_edit.mcp_caller import InputRequired, McpCaller
@@ -37,8 +40,26 @@ INSTRUCTIONS = """\
 Edits existing pictures in plain language (FLUX.1 Kontext). Every edit_image call may cost money: ask \
 estimate_cost when the person cares, and never repeat a call because it seemed slow: get_task with its \
 task_id waits for the same edit. Results are files on the person's machine: tell them the path. A picture \
-pasted into the chat cannot be seen here: ask for its path, or to copy it (source: clipboard).
+pasted into the chat cannot be seen here: ask for its path, to copy it (source: clipboard), or to take a \
+screenshot of it (source: latest:screenshot).
 """
+
+
+class _Server(Server[None]):
+    """Says to handshake clients, at every door, that its list of resources changes."""
+
+    def create_initialization_options(
+        self,
+        notification_options: NotificationOptions | None = None,
+        experimental_capabilities: dict[str, dict[str, Any]] | None = None,
+        extensions: dict[str, dict[str, Any]] | None = None,
+    ) -> InitializationOptions:
+        """The SDK's options, with the flags of what `resources` tells."""
+        return super().create_initialization_options(
+            notification_options or NotificationOptions(resources_changed=True),
+            experimental_capabilities,
+            extensions,
+        )
 
 
 def make_server(
@@ -92,7 +113,7 @@ def make_server(
             await asyncio.gather(resuming, return_exceptions=True)
             await workshop.close()
 
-    server = Server[None](
+    server = _Server(
         NAME,
         version=version(NAME),
         title="Kontext Edit",
@@ -104,6 +125,8 @@ def make_server(
     )
     security = RequestStateSecurity.ephemeral()
     server.middleware.append(RequestStateBoundary(security, default_audience=NAME))
+    for feature in (resources, prompts, completions, task_extension):
+        feature.add_to(server, workshop)
     return server
 
 
@@ -116,8 +139,8 @@ async def serve_stdio(environ: Mapping[str, str], allow: Sequence[str]) -> None:
             "To try it by hand: kontext-edit --help. To leave: Ctrl-D.\n"
         )
     server = make_server(environ, allow=allow)
-    async with stdio_server() as (read, write):
-        await server.run(read, write, server.create_initialization_options())
+    async with stdio_server() as (read, write), probes_answered(server, read, write) as rest:
+        await server.run(rest, write, server.create_initialization_options())
 
 
 def _default_tier(workshop: LazyWorkshop) -> str:

@@ -26,6 +26,8 @@ NOVITA_URL = "https://api.novita.ai"
 Provider = Literal["novita", "sandbox"]
 Encoding = Literal["data-url", "base64"]
 
+_ABSURD_USD = 1_000_000_000
+"""More than this is a slip of the hand, or a number that is written with an exponent."""
 _DEFAULT_BUDGETS: dict[Period, Decimal | None] = {"day": Decimal("5.00"), "month": None}
 
 
@@ -49,6 +51,11 @@ class Settings:
     def journal_path(self) -> Path:
         """The journal's file."""
         return self.home / "journal.sqlite3"
+
+    @property
+    def uploads_dir(self) -> Path:
+        """Where pictures are kept that came as bytes and not as files."""
+        return self.home / "uploads"
 
     @property
     def embedded_sandbox(self) -> bool:
@@ -172,6 +179,8 @@ class _Reader:
                 folders.append(Path(value).expanduser().absolute())
             except RuntimeError:
                 self.problems.append(f"{name} is {value!r}; there is no such home folder.")
+            if "\0" in value:
+                self.problems.append(f"{name} is {value!r}; no folder can be named so.")
         return folders
 
     def choice(self, name: str, allowed: tuple[str, ...], default: str) -> str:
@@ -191,7 +200,7 @@ class _Reader:
             amount = Decimal(value)
         except InvalidOperation:
             amount = Decimal("NaN")
-        if amount.is_finite() and amount >= 0:
+        if amount.is_finite() and 0 <= amount < _ABSURD_USD:
             return amount
         self.problems.append(f"{name} is {value!r}; it must be an amount of US dollars like 5.00, or none.")
         return default

@@ -13,6 +13,9 @@ from kontext_edit.errors import Billed, Problem
 SANDBOX = "sandbox"
 NOVITA = "novita"
 
+BATCH = "batch-"
+"""What the name of a batch begins with, so that it is told from an edit's id."""
+
 LOCAL = "local"
 """The owner of every edit on one person's machine."""
 
@@ -58,6 +61,19 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class Ancestor:
+    """A picture of an earlier task that was a task's first source."""
+
+    task_id: str
+    number: int
+
+    @property
+    def source(self) -> str:
+        """The same as a source string: editing it again undoes what came after."""
+        return f"task:{self.task_id}#{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
 class Picture:
     """A finished picture on disk."""
 
@@ -96,8 +112,12 @@ class Task:
     """Why it failed; on a task under way, what keeps its pictures from being saved."""
     accepted_at: float | None = None
     finished_at: float | None = None
+    batch: str | None = None
+    """What was asked for in one call together has one name."""
     delivered_at: float | None = None
     """When its result first went out to whoever asked."""
+    wait_ended_at: float | None = None
+    """When the client that had it as a task of the protocol cancelled that; the edit itself went on."""
 
     @property
     def handle(self) -> str:
@@ -108,6 +128,10 @@ class Task:
     def settled(self) -> bool:
         """Whether nothing more will happen to it."""
         return self.status in SETTLED
+
+    def age(self, now: float) -> float:
+        """Seconds since upstream took it, or since it was asked for; never negative."""
+        return max(0.0, now - (self.accepted_at or self.created_at))
 
     def may_move(self, to: Status) -> bool:
         """Whether it may go to `to` from here, or stay there with something new to tell."""
@@ -135,3 +159,10 @@ class Task:
     def cost_usd(self) -> Decimal:
         """What the edit cost; where it may have been billed, it counts as billed."""
         return Decimal(0) if self.billed is Billed.NO else self.list_price_usd
+
+
+def parent_of(task: Task) -> Ancestor | None:
+    """The earlier picture that a task was made from; None where it came from elsewhere."""
+    kind, _, name = task.sources[0].origin.partition(":")
+    task_id, _, number = name.rpartition("#")
+    return Ancestor(task_id, int(number)) if kind == "task" and number.isdecimal() else None

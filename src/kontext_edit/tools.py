@@ -21,19 +21,21 @@ from kontext_edit.request import (
     ListCall,
     TaskCall,
     parse_edit,
+    parse_edits,
     parse_estimate,
     parse_list,
     parse_task,
 )
-from kontext_edit.results import estimate_result, list_result, task_result
+from kontext_edit.results import batch_result, estimate_result, list_result, task_result
 from kontext_edit.schema import JsonSchema, all_parameters, flat_parameter, properties
 from kontext_edit.settings import Settings
-from kontext_edit.task import Status
+from kontext_edit.task import BATCH, Status
 from kontext_edit.tiers import TIERS
 
 if TYPE_CHECKING:
-    from kontext_edit.editor import Editor, Outcome
+    from kontext_edit.editor import Editor
     from kontext_edit.journal.book import Journal
+    from kontext_edit.waiting import Outcome
 
 
 class Workshop(Protocol):
@@ -68,17 +70,24 @@ class Tool:
 
 
 async def edit_image(workshop: Workshop, arguments: Arguments, caller: Caller) -> types.CallToolResult:
-    """Edit pictures and wait for the result."""
-    call = parse_edit(arguments, workshop.settings().default_tier)
+    """Edit pictures and wait for the result; with `prompts` one edit for each of them."""
+    default_tier = workshop.settings().default_tier
+    if arguments.get("prompts") is None:
+        call = parse_edit(arguments, default_tier)
+        editor = await workshop.editor()
+        return await _told(editor, await editor.edit(call, caller))
+    calls = parse_edits(arguments, default_tier)
     editor = await workshop.editor()
-    return await _told(editor, await editor.edit(call, caller))
+    return await _all_told(editor, *await editor.edit_all(calls, caller))
 
 
 async def get_task(workshop: Workshop, arguments: Arguments, caller: Caller) -> types.CallToolResult:
-    """Wait for an edit that was begun."""
+    """Wait for an edit, or a batch of them, that was begun."""
     call = parse_task(arguments)
-    editor = await workshop.editor()
-    return await _told(editor, await editor.follow(call.task_id.strip(), call.wait_seconds, caller))
+    editor, handle = await workshop.editor(), call.task_id.strip()
+    if handle.startswith(BATCH):
+        return await _all_told(editor, handle, await editor.follow_all(handle, call.wait_seconds, caller))
+    return await _told(editor, await editor.follow(handle, call.wait_seconds, caller))
 
 
 async def list_tasks(workshop: Workshop, arguments: Arguments, _caller: Caller) -> types.CallToolResult:
@@ -91,7 +100,7 @@ async def listed(call: ListCall, journal: "Journal") -> types.CallToolResult:
     statuses = [] if call.status is MISSING else [Status(call.status)]
     if Status.QUEUED in statuses:
         statuses.append(Status.SUBMITTING)
-    rows = await journal.latest(statuses=statuses, before=_number(call), limit=call.limit)
+    rows = await journal.latest(statuses=statuses, before=_number(call), limit=call.limit + 1)
     return list_result(rows, call.limit)
 
 
@@ -117,24 +126,43 @@ async def estimated(
 
 async def _told(editor: "Editor", outcome: "Outcome") -> types.CallToolResult:
     task = outcome.task
-    result = task_result(task, outcome.progress_percent, await editor.preview(task), outcome.notes)
+    result = task_result(
+        task,
+        outcome.progress_percent,
+        preview=await editor.preview(task),
+        notes=outcome.notes,
+        lineage=await editor.lineage(task),
+    )
     editor.hand_over(task)
+    return result
+
+
+async def _all_told(editor: "Editor", batch: str, outcomes: "list[Outcome]") -> types.CallToolResult:
+    tasks = [outcome.task for outcome in outcomes]
+    notes = tuple(dict.fromkeys(note for outcome in outcomes for note in outcome.notes))
+    percent = sum(outcome.progress_percent for outcome in outcomes) / len(outcomes)
+    result = batch_result(batch, tasks, percent, preview=await editor.preview(*tasks), notes=notes)
+    for task in tasks:
+        editor.hand_over(task)
     return result
 
 
 def _number(call: ListCall) -> int | None:
     if call.cursor is MISSING:
         return None
-    if not call.cursor.isdecimal():
+    if not (call.cursor.isdecimal() and len(call.cursor) <= _CURSOR_DIGITS):
         raise InvalidArguments(
             ["`cursor` must be the next_cursor of an earlier list_tasks, as it stands there."]
         )
     return int(call.cursor)
 
 
+_CURSOR_DIGITS = 18
+"""As many as every number that SQLite keeps may have."""
+
 _SOURCES = (
-    "Each: a file path, file:// or http(s):// URL, data: URL or base64, task:<id> or task:<id>#2 "
-    "(an earlier result), last, or clipboard."
+    "Each: a path, file:// or http(s):// URL, data: URL, base64, task:<id> or task:<id>#2 (earlier result), "
+    "last, clipboard, latest:screenshot, latest:download."
 )
 _WAIT = "Seconds to wait for the picture; afterwards go on with get_task."
 
@@ -194,6 +222,8 @@ _TASK_SCHEMA: JsonSchema = {
                 },
             },
         },
+        "edits": {"type": "array", "items": {"type": "object"}},
+        "lineage": {"type": "array", "items": _STRING},
         "warnings": {"type": "array", "items": _STRING},
         "next_step": _STRING,
         "error": _ERROR_SCHEMA,
@@ -255,7 +285,7 @@ def make_tools(default_tier: str) -> dict[str, Tool]:
                 name="edit_image",
                 title="Edit a picture",
                 description=_EDIT_DESCRIPTION,
-                input_schema=_input(flat | options, "prompt", "images"),
+                input_schema=_input(flat | options, "images"),
                 output_schema=_TASK_SCHEMA,
                 annotations=types.ToolAnnotations(
                     read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=True

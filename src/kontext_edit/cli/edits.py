@@ -15,13 +15,14 @@ from kontext_edit.app import App, open_app
 from kontext_edit.caller import Caller, Consent
 from kontext_edit.cli.output import say
 from kontext_edit.clock import Clock, SystemClock
-from kontext_edit.editor import Editor, Outcome
+from kontext_edit.editor import Editor
 from kontext_edit.errors import InvalidArguments
 from kontext_edit.images.local import path_of
 from kontext_edit.images.sources import Kind, kind_of
 from kontext_edit.request import EditCall
 from kontext_edit.results import Structured, task_result
 from kontext_edit.settings import Settings
+from kontext_edit.waiting import Outcome
 
 _ROUND_SECONDS = 40.0
 """How long one round of waiting lasts; there are as many as an edit needs."""
@@ -167,7 +168,7 @@ async def _interruptible(app: App, handle: str, clock: Clock, caller: Caller) ->
 
 
 async def _told(editor: Editor, outcome: Outcome) -> Structured:
-    result = task_result(outcome.task, outcome.progress_percent, None, outcome.notes)
+    result = task_result(outcome.task, outcome.progress_percent, preview=None, notes=outcome.notes)
     await editor.delivered(outcome.task)
     return result.structured_content or {}
 

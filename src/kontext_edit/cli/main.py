@@ -13,6 +13,7 @@ from typing import Annotated, Any, get_args
 
 import typer
 
+from kontext_edit import http_door
 from kontext_edit.cli import books, edits, output
 from kontext_edit.cli.options import Rules, edit_rules, estimate_rules, options, values
 from kontext_edit.doctor import State, examine
@@ -20,7 +21,7 @@ from kontext_edit.errors import InvalidArguments, KontextError
 from kontext_edit.logs import Keyless
 from kontext_edit.request import PublicStatus, parse_edit, parse_task
 from kontext_edit.results import Structured
-from kontext_edit.sandbox.api import serve
+from kontext_edit.sandbox.api import serve as serve_sandbox
 from kontext_edit.sandbox.tasks import parse_progression
 from kontext_edit.settings import given, read_settings
 
@@ -195,7 +196,19 @@ def sandbox(
 ) -> None:
     """Serve a sandbox of the editing API to this machine. No model runs, nothing is billed."""
     with _errors_told(as_json=False):
-        serve(port=port, progression=parse_progression(progression))
+        serve_sandbox(port=port, progression=parse_progression(progression))
+
+
+@_commands.command()
+def serve(
+    *,
+    host: Annotated[str, typer.Option(help="A loopback address.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="A port of this machine; 0 picks a free one.")] = 8765,
+    allow: _Allow = None,
+) -> None:
+    """Serve MCP over HTTP to this machine, for several clients at once."""
+    with _errors_told(as_json=False):
+        http_door.serve(host=host, port=port, allow=allow or ())
 
 
 def _finish(content: Structured, *, as_json: bool) -> None:

@@ -4,7 +4,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from decimal import Decimal
 from pathlib import Path
 
@@ -88,18 +88,26 @@ _MIGRATIONS = (
     CREATE INDEX edits_by_finish ON edits (finished_at) WHERE status = 'succeeded';
     CREATE INDEX edits_that_cost ON edits (created_at, micro_usd) WHERE billed <> 'no';
     """,
+    # 3: what was asked for together
+    """
+    ALTER TABLE edits ADD COLUMN batch TEXT;
+    CREATE INDEX edits_by_batch ON edits (batch, number) WHERE batch IS NOT NULL;
+    """,
+    # 4: that nobody waits for it any more, by the protocol's own tasks
+    """
+    ALTER TABLE edits ADD COLUMN wait_ended_at REAL;
+    """,
 )
 """What makes each version of the schema from the one before; `user_version` counts them."""
 
 
 def open_file(path: Path) -> sqlite3.Connection:
-    """The journal at `path`, made or migrated where it must be; what is committed is on the disk."""
+    """The journal at `path`, made or migrated where it must be; where money moves, a write is on the disk."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
         _migrate(connection)
     except BaseException:
         connection.close()
@@ -108,8 +116,12 @@ def open_file(path: Path) -> sqlite3.Connection:
 
 
 @contextmanager
-def transaction(connection: sqlite3.Connection) -> Generator[None]:
-    """All or nothing, and nobody else writes meanwhile."""
+def transaction(connection: sqlite3.Connection, *, synced: bool = True) -> Generator[None]:
+    """All or nothing, and nobody else writes meanwhile.
+
+    What is `synced` is on the disk when it ends; the rest a power cut may undo, and nothing else.
+    """
+    connection.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -125,9 +137,34 @@ def is_damage(error: Exception) -> bool:
     return isinstance(error, sqlite3.DatabaseError) and getattr(error, "sqlite_errorcode", None) in _DAMAGED
 
 
+def is_damaged(path: Path) -> bool:
+    """Whether the file at `path` is bad: another process may have set the bad one aside by now."""
+    try:
+        with closing(open_file(path)) as connection:
+            (found,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+    except sqlite3.DatabaseError as error:
+        if not is_damage(error):
+            raise
+        return True
+    return found != "ok"
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """What tells a file from another one that took its name; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def set_aside(path: Path) -> Path:
     """Give a damaged journal another name, with all that belongs to it; nothing is deleted."""
-    aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
+    name = f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}"
+    aside, copy = path.with_name(name), 1
+    while aside.exists():
+        copy += 1
+        aside = path.with_name(f"{name}-{copy}")
     for suffix in ("", "-wal", "-shm"):
         part = path.with_name(path.name + suffix)
         if part.exists():

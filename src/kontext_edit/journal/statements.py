@@ -10,9 +10,8 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from kontext_edit.budget import Limit, Spending, refuse_beyond
-from kontext_edit.errors import Billed, FateUnknown
+from kontext_edit.errors import Billed
 from kontext_edit.journal.file import transaction
-from kontext_edit.pricing import usd
 from kontext_edit.task import Status, Task
 
 LEASE_SECONDS = 15.0
@@ -22,6 +21,9 @@ _MICRO = Decimal(1_000_000)
 _ABSURD_SECONDS = 3600.0
 """A lease that runs longer than this was written before the clock jumped back: it is over."""
 _RECENT_EDITS = 40
+_PAGE_OF_A_STATUS = (
+    "SELECT * FROM (SELECT * FROM edits WHERE status = ? AND number < ? ORDER BY number DESC LIMIT ?)"
+)
 
 _ROW = TypeAdapter(Task)
 _COLUMNS = tuple(Task.__dataclass_fields__)
@@ -42,40 +44,50 @@ class LedgerRow:
 
 
 def begin(
-    connection: sqlite3.Connection, task: Task, *, limits: Sequence[Limit], force_new: bool, holder: str
-) -> Task:
-    """Write an edit down and reserve its price; or tell the earlier one that the caller is to have instead.
+    connection: sqlite3.Connection,
+    tasks: Sequence[Task],
+    *,
+    limits: Sequence[Limit],
+    force_new: bool,
+    holder: str,
+) -> list[Task]:
+    """Write edits down and reserve their price together; where one was asked for before, tell that one.
 
     Raises:
-        BudgetExceeded: it does not fit into a limit.
-        FateUnknown: the same was asked before, and nobody knows whether it was billed.
+        BudgetExceeded: the new ones together do not fit into a limit; none is written down.
     """
     with transaction(connection):
-        earlier = None if force_new else same_unfinished(connection, task)
-        if earlier is not None:
-            return earlier
-        if task.cost_usd:
-            refuse_beyond(spendings(connection, limits, task.created_at), task.cost_usd)
-        _insert(connection, task, holder)
-    return task
+        new: dict[str, Task] = {}
+        begun: list[Task] = []
+        for task in tasks:
+            found = None if force_new else new.get(task.fingerprint) or earlier(connection, task)
+            begun.append(found or new.setdefault(task.id if force_new else task.fingerprint, task))
+        price = sum((task.cost_usd for task in new.values()), Decimal(0))
+        if price:
+            refuse_beyond(spendings(connection, limits, tasks[0].created_at), price)
+        for task in new.values():
+            _insert(connection, task, holder)
+        _put_together(connection, begun, tasks[0].batch)
+    return begun
 
 
-def same_unfinished(connection: sqlite3.Connection, task: Task) -> Task | None:
-    """The same request from before, if it is under way or its result never went out.
-
-    Raises:
-        FateUnknown: it was asked before, and nobody knows whether it was billed.
-    """
+def earlier(connection: sqlite3.Connection, task: Task) -> Task | None:
+    """The same request from before: under way, done and never delivered, or of unknown fate."""
     row = connection.execute(
         "SELECT * FROM edits WHERE fingerprint = ? ORDER BY number DESC LIMIT 1", (task.fingerprint,)
     ).fetchone()
     if row is None:
         return None
-    earlier = from_row(row)
-    if earlier.status is Status.UNKNOWN and earlier.billed is not Billed.NO:
-        raise FateUnknown(earlier.handle, usd(earlier.list_price_usd))
-    undelivered = earlier.status is Status.SUCCEEDED and earlier.delivered_at is None
-    return earlier if undelivered or not earlier.settled else None
+    found = from_row(row)
+    unclear = found.status is Status.UNKNOWN and found.billed is not Billed.NO
+    undelivered = found.status is Status.SUCCEEDED and found.delivered_at is None
+    return found if unclear or undelivered or not found.settled else None
+
+
+def in_batch(connection: sqlite3.Connection, batch: str) -> list[Task]:
+    """The edits that were asked for together, in the order of writing."""
+    rows = connection.execute("SELECT * FROM edits WHERE batch = ? ORDER BY number", (batch,))
+    return [from_row(row) for row in rows]
 
 
 def move(connection: sqlite3.Connection, task: Task, to: Status, changes: dict[str, Any]) -> Task:
@@ -83,7 +95,7 @@ def move(connection: sqlite3.Connection, task: Task, to: Status, changes: dict[s
 
     A task whose row is gone, with a damaged journal that was set aside, is written down anew.
     """
-    with transaction(connection):
+    with transaction(connection, synced=to is not Status.PROCESSING):
         current = by_handle(connection, task.id)
         if current is None:
             moved = replace(task, status=to, **changes)
@@ -106,18 +118,35 @@ def move(connection: sqlite3.Connection, task: Task, to: Status, changes: dict[s
 
 def deliver(connection: sqlite3.Connection, task: Task, at: float) -> None:
     """Note that a finished edit's result went out."""
+    with transaction(connection, synced=False):
+        connection.execute(
+            """
+            UPDATE edits SET delivered_at = ?
+            WHERE id = ? AND delivered_at IS NULL AND status = 'succeeded'
+            """,
+            (at, task.id),
+        )
+
+
+def end_wait(connection: sqlite3.Connection, task: Task, at: float | None) -> None:
+    """Note when the waiting for an edit under way was ended; None where somebody waits again."""
     connection.execute(
-        "UPDATE edits SET delivered_at = ? WHERE id = ? AND delivered_at IS NULL AND status = 'succeeded'",
+        """
+        UPDATE edits SET wait_ended_at = ?1
+        WHERE id = ?2 AND (?1 IS NULL OR status IN ('submitting', 'queued', 'processing'))
+        """,
         (at, task.id),
     )
 
 
 def renew(connection: sqlite3.Connection, ids: Sequence[str], holder: str, now: float) -> None:
     """Say again who looks after these edits."""
-    connection.execute(
-        "UPDATE edits SET held_until = ? WHERE holder = ? AND id IN (SELECT value FROM json_each(?))",
-        (now + LEASE_SECONDS, holder, json.dumps(list(ids))),
-    )
+    if ids:
+        with transaction(connection, synced=False):
+            connection.execute(
+                "UPDATE edits SET held_until = ? WHERE holder = ? AND id IN (SELECT value FROM json_each(?))",
+                (now + LEASE_SECONDS, holder, json.dumps(list(ids))),
+            )
 
 
 def adopt(connection: sqlite3.Connection, provider: str, holder: str, now: float) -> list[Task]:
@@ -148,6 +177,17 @@ def claim(connection: sqlite3.Connection, task: Task, holder: str, now: float) -
     return bool(free)
 
 
+def let_go(connection: sqlite3.Connection, holder: str) -> None:
+    """Give back every lease on an edit that upstream has an id for."""
+    connection.execute(
+        """
+        UPDATE edits SET holder = '', held_until = 0
+        WHERE holder = ? AND status IN ('queued', 'processing')
+        """,
+        (holder,),
+    )
+
+
 def rest(connection: sqlite3.Connection, task: Task, until: float) -> None:
     """Leave an edit alone for a while; whoever asks for it may take it over sooner."""
     _hold(connection, [task.id], "", until)
@@ -171,14 +211,16 @@ def latest(
     connection: sqlite3.Connection, statuses: Sequence[Status], before: int | None, limit: int
 ) -> list[tuple[int, Task]]:
     """Edits with their numbers, latest first; of these statuses, where any are named."""
-    rows = connection.execute(
-        """
-        SELECT * FROM edits
-        WHERE number < ?1 AND (?2 = '[]' OR status IN (SELECT value FROM json_each(?2)))
-        ORDER BY number DESC LIMIT ?3
-        """,
-        (2**62 if before is None else before, json.dumps(list(statuses)), limit),
-    )
+    below = 2**62 if before is None else before
+    if statuses:
+        # One page of each status and then the first of all: a rare one is found without reading the others.
+        asked = " UNION ALL ".join([_PAGE_OF_A_STATUS] * len(statuses))
+        values = [value for status in statuses for value in (status, below, limit)]
+        rows = connection.execute(f"{asked} ORDER BY number DESC LIMIT ?", (*values, limit))
+    else:
+        rows = connection.execute(
+            "SELECT * FROM edits WHERE number < ? ORDER BY number DESC LIMIT ?", (below, limit)
+        )
     return [(int(row["number"]), from_row(row)) for row in rows]
 
 
@@ -247,13 +289,22 @@ def _insert(connection: sqlite3.Connection, task: Task, holder: str) -> None:
         """
         INSERT INTO edits (id, task_id, owner, provider, tier, prompt, parameters, sources, fingerprint,
                            list_price_usd, billed, micro_usd, status, seed, pictures, warnings, error,
-                           created_at, accepted_at, finished_at, delivered_at, holder, held_until)
+                           created_at, accepted_at, finished_at, batch, delivered_at, holder, held_until)
         VALUES (:id, :task_id, :owner, :provider, :tier, :prompt, :parameters, :sources, :fingerprint,
                 :list_price_usd, :billed, :micro_usd, :status, :seed, :pictures, :warnings, :error,
-                :created_at, :accepted_at, :finished_at, :delivered_at, :holder, :held_until)
+                :created_at, :accepted_at, :finished_at, :batch, :delivered_at, :holder, :held_until)
         """,
         _to_row(task) | {"holder": holder, "held_until": task.created_at + LEASE_SECONDS if holder else 0},
     )
+
+
+def _put_together(connection: sqlite3.Connection, tasks: Sequence[Task], batch: str | None) -> None:
+    """Count edits from before to the batch that asks for them now."""
+    if batch is not None:
+        ids = json.dumps([task.id for task in tasks])
+        connection.execute(
+            "UPDATE edits SET batch = ? WHERE id IN (SELECT value FROM json_each(?))", (batch, ids)
+        )
 
 
 def _hold(connection: sqlite3.Connection, ids: Sequence[str], holder: str, until: float) -> None:

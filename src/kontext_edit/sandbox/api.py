@@ -13,9 +13,7 @@ asking again brings new ones.
 import asyncio
 import contextlib
 import hmac
-import ipaddress
 import secrets
-import socket
 import sys
 import uuid
 from decimal import Decimal
@@ -30,7 +28,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from kontext_edit.clock import Clock, SystemClock
-from kontext_edit.errors import InvalidArguments
+from kontext_edit.loopback import address, listen
 from kontext_edit.pricing import quote
 from kontext_edit.sandbox.painter import Format, PaintJob, paint
 from kontext_edit.sandbox.refusals import RefusedError
@@ -42,7 +40,6 @@ _SEEDS = 2**31
 _BALANCE_UNITS = 10_000
 """The balance is told in units of 0.0001 USD [docs]."""
 _KEPT_PAINTINGS = 16
-_PORTS = range(65_536)
 
 
 class Sandbox:
@@ -234,46 +231,18 @@ def serve(*, host: str = "127.0.0.1", port: int, progression: Progression) -> No
     Raises:
         InvalidArguments: if the address is not a loopback one, or cannot be listened on.
     """
-    listener = _listen(host, port)
-    shown = f"[{host}]" if ":" in host else host
-    address = f"http://{shown}:{listener.getsockname()[1]}"
-    sandbox = Sandbox(clock=SystemClock(), progression=progression, base_url=address)
+    listener = listen(host, port, who="The sandbox")
+    url = address(host, listener)
+    sandbox = Sandbox(clock=SystemClock(), progression=progression, base_url=url)
     sys.stderr.write(
-        f"A sandbox of the editing API listens on {address}: no model runs, nothing is billed.\n"
+        f"A sandbox of the editing API listens on {url}: no model runs, nothing is billed.\n"
         f"Point a client at it with any key:\n"
-        f"  NOVITA_BASE_URL={address} NOVITA_API_KEY=sandbox kontext-edit …\n"
+        f"  NOVITA_BASE_URL={url} NOVITA_API_KEY=sandbox kontext-edit …\n"
         f"Ctrl-C ends it.\n"
     )
     sys.stderr.flush()
     with contextlib.suppress(KeyboardInterrupt):
         uvicorn.Server(uvicorn.Config(sandbox.app, log_level="warning")).run(sockets=[listener])
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    if port not in _PORTS:
-        raise InvalidArguments([f"{port} is no port."], "Choose one from 1 to 65535; 0 picks a free one.")
-    if not _is_loopback(host):
-        raise InvalidArguments(
-            [f"The sandbox serves this machine alone, and {host} is not a loopback address."],
-            "Leave the host out, or use 127.0.0.1, ::1 or localhost.",
-        )
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family)
-    except OSError as error:
-        raise InvalidArguments(
-            [f"The sandbox cannot listen on {host} at port {port}: {error}."],
-            "Choose another port; 0 picks a free one.",
-        ) from error
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 async def _whole_body(request: Request) -> bytes:

@@ -1,0 +1,1 @@
+"""What people do with Kontext, as recipes that an assistant can follow."""
