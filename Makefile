@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format docs bench inspector
+.PHONY: help demo test check format docs bench bundle inspector conformance fastmcp
 
 help: ## Show what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -20,14 +20,14 @@ check: $(READY) ## Lint, format, types, floors of the house, generated parts of 
 	$(BIN)/ruff format --check
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
-	$(BIN)/cog --check README.md
+	$(BIN)/cog -I . --check README.md
 
 format: $(READY) ## Format the code and mend what can be mended by itself
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
 docs: $(READY) ## Write anew what is generated: the README's tables, the tools in snapshots and manifest
-	$(BIN)/cog -r README.md
+	$(BIN)/cog -I . -r README.md
 	$(BIN)/python -m tests.snapshot
 	$(BIN)/python -m tests.bundle
 
@@ -35,8 +35,17 @@ bench: $(READY) ## Measure the start and the preparation of pictures
 	$(BIN)/python bench/start.py
 	$(BIN)/python bench/prepare.py
 
+bundle: $(READY) ## Build the bundle for desktop applications into dist/, and try it
+	@$(BIN)/python -m scripts.bundle
+
 inspector: $(READY) ## Bring the MCP Inspector, for the test with an independent client
 	scripts/inspector.sh
+
+conformance: $(READY) ## Bring the protocol's conformance suites, for their test
+	scripts/conformance.sh
+
+fastmcp: $(READY) ## Bring FastMCP, a task-aware client that is not ours, for its test
+	scripts/fastmcp.sh
 
 $(READY): pyproject.toml uv.lock
 	scripts/uv.sh sync --locked

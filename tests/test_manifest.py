@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from mcp.client.client import Client
 from mcp.client.stdio import StdioServerParameters
+from scripts.bundle import Chosen, filled
 from tests.bundle import manifest
 from tests.surroundings import machine_environ
 
@@ -18,30 +19,13 @@ from kontext_edit.server import NAME, make_server
 PROJECT = Path(__file__).parent.parent
 MANIFEST = manifest()
 CONFIG: dict[str, Any] = MANIFEST["server"]["mcp_config"]
-ARGUMENTS: list[str] = CONFIG["args"]
 SETTING = re.compile(r"\$\{user_config\.(\w+)\}")
 
 
-def filled(chosen: dict[str, str | list[str]]) -> tuple[list[str], dict[str, str]]:
-    """The server's arguments and environment as a host fills them in.
-
-    A setting of several folders becomes as many arguments; one that was not set stays as it is written.
-    """
-    arguments: list[str] = []
-    for argument in ARGUMENTS[ARGUMENTS.index(NAME) + 1 :]:
-        setting = SETTING.fullmatch(argument)
-        value = chosen.get(setting[1], argument) if setting else argument
-        arguments += [value] if isinstance(value, str) else value
-    environ = {
-        name: SETTING.sub(lambda setting: str(chosen.get(setting[1], setting[0])), value)
-        for name, value in CONFIG["env"].items()
-    }
-    return arguments, environ
-
-
-async def refusal_of_a_stranger(chosen: dict[str, str | list[str]], tmp_path: Path) -> str:
+async def refusal_of_a_stranger(chosen: Chosen, tmp_path: Path) -> str:
     """What the started server says of a picture that lies nowhere near: it names the allowed folders."""
-    arguments, environ = filled(chosen)
+    arguments, environ = filled(CONFIG, PROJECT, chosen)
+    arguments = arguments[arguments.index(NAME) + 1 :]
     # Only what the host passes decides, and the machine's own folders stay out of it.
     environ = machine_environ() | environ | {"KONTEXT_HOME": str(tmp_path / "home"), "HOME": str(tmp_path)}
     server = StdioServerParameters(
@@ -67,6 +51,10 @@ def test_name_version_and_entry_point_are_the_packages() -> None:
     assert (MANIFEST["manifest_version"], MANIFEST["server"]["type"]) == ("0.4", "uv")
 
 
+def test_the_icon_is_there() -> None:
+    assert (PROJECT / MANIFEST["icon"]).is_file()
+
+
 def test_every_setting_is_used_and_every_used_setting_is_asked_for() -> None:
     used = set(SETTING.findall(json.dumps(CONFIG)))
     assert used == set(MANIFEST["user_config"])
@@ -83,7 +71,7 @@ async def test_the_chosen_folders_and_the_results_are_what_may_be_read(
     folders: list[str], tmp_path: Path
 ) -> None:
     allowed = [str(tmp_path / folder) for folder in folders]
-    chosen: dict[str, str | list[str]] = {
+    chosen: Chosen = {
         "allowed_folders": allowed,
         "output_folder": str(tmp_path / "results"),
     }
@@ -92,9 +80,7 @@ async def test_the_chosen_folders_and_the_results_are_what_may_be_read(
 
 
 @pytest.mark.parametrize("none", [{}, {"allowed_folders": []}], ids=["unset", "empty"])
-async def test_without_chosen_folders_the_usual_ones_may_be_read(
-    none: dict[str, str | list[str]], tmp_path: Path
-) -> None:
+async def test_without_chosen_folders_the_usual_ones_may_be_read(none: Chosen, tmp_path: Path) -> None:
     message = await refusal_of_a_stranger(none, tmp_path)
     assert str(tmp_path / "Downloads") in message
     assert "user_config" not in message
