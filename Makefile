@@ -31,9 +31,10 @@ docs: $(READY) ## Write anew what is generated: the README's tables, the tools i
 	$(BIN)/python -m tests.snapshot
 	$(BIN)/python -m tests.bundle
 
-bench: $(READY) ## Measure the start and the preparation of pictures
+bench: $(READY) ## Measure the start, the preparation of pictures and the journal
 	$(BIN)/python bench/start.py
 	$(BIN)/python bench/prepare.py
+	$(BIN)/python bench/journal.py
 
 bundle: $(READY) ## Build the bundle for desktop applications into dist/, and try it
 	@$(BIN)/python -m scripts.bundle

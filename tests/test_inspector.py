@@ -89,3 +89,22 @@ def test_the_inspector_sees_a_refused_argument_as_a_tools_error(inspector: Inspe
     result = inspector.call("modern", "estimate_cost", {"tier": "ultra"}, code=FAILED_TOOL)
     assert result["isError"]
     assert "must be one of" in result["content"][0]["text"]
+
+
+@pytest.mark.parametrize("era", ERAS)
+def test_the_inspector_lists_and_reads_resources_and_prompts(inspector: Inspector, era: str) -> None:
+    listed = {resource["uri"] for resource in inspector.ask(era, "resources/list")["resources"]}
+    templates = inspector.ask(era, "resources/templates/list")["resourceTemplates"]
+    (tiers,) = inspector.ask(era, "resources/read", "--uri", "kontext://tiers")["contents"]
+    prompts = inspector.ask(era, "prompts/list")["prompts"]
+    written = inspector.ask(
+        era, "prompts/get", "--prompt-name", "restyle", "--prompt-args", "picture=last", "style=watercolour"
+    )
+    assert {"kontext://tasks", "kontext://tiers"} <= listed
+    assert {template["uriTemplate"] for template in templates} >= {
+        "kontext://tasks/{id}",
+        "kontext://pictures/{id}/{n}",
+    }
+    assert "0.036" in tiers["text"]
+    assert len(prompts) >= 7
+    assert "watercolour" in json.dumps(written["messages"])
