@@ -4,10 +4,10 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format docs bench bundle inspector conformance fastmcp
+.PHONY: help demo test check format docs bench bundle inspector app-tools conformance fastmcp
 
 help: ## Show what there is
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
 demo: $(READY) ## Edit a photograph on the sandbox, through the real server; no key needed
 	@$(BIN)/python examples/demo.py
@@ -41,6 +41,9 @@ bundle: $(READY) ## Build the bundle for desktop applications into dist/, and tr
 
 inspector: $(READY) ## Bring the MCP Inspector, for the test with an independent client
 	scripts/inspector.sh
+
+app-tools: $(READY) ## Bring what the test of the App needs: the inspector, axe-core, and in CI a Chromium
+	scripts/app-tools.sh
 
 conformance: $(READY) ## Bring the protocol's conformance suites, for their test
 	scripts/conformance.sh

@@ -26,6 +26,8 @@ from kontext_edit.results import error_result
 from kontext_edit.settings import given
 from kontext_edit.tiers import DEFAULT_TIER
 from kontext_edit.tools import make_tools
+from kontext_edit.ui import page
+from kontext_edit.ui.app_tools import APP_TOOLS
 from kontext_edit.workshop import LazyWorkshop
 
 if TYPE_CHECKING:
@@ -82,14 +84,16 @@ def make_server(
     used_consents: set[str] = set()
 
     async def list_tools(
-        _ctx: ServerRequestContext[None, Any], _params: types.PaginatedRequestParams | None
+        ctx: ServerRequestContext[None, Any], _params: types.PaginatedRequestParams | None
     ) -> types.ListToolsResult:
-        return types.ListToolsResult(tools=[tool.definition for tool in tools.values()])
+        offered = page.tools_for(ctx.session.client_capabilities, tools, APP_TOOLS)
+        return types.ListToolsResult(tools=[tool.definition for tool in offered.values()])
 
     async def call_tool(
         ctx: ServerRequestContext[None, Any], params: types.CallToolRequestParams
     ) -> types.CallToolResult | types.InputRequiredResult:
-        tool = tools.get(params.name)
+        offered = page.tools_for(ctx.session.client_capabilities, tools, APP_TOOLS)
+        tool = offered.get(params.name)
         if tool is None:
             known = ", ".join(tools)
             raise MCPError(types.INVALID_PARAMS, f"There is no tool {params.name!r}; there are {known}.")
@@ -125,7 +129,7 @@ def make_server(
     )
     security = RequestStateSecurity.ephemeral()
     server.middleware.append(RequestStateBoundary(security, default_audience=NAME))
-    for feature in (resources, prompts, completions, task_extension):
+    for feature in (resources, prompts, completions, task_extension, page):
         feature.add_to(server, workshop)
     return server
 
