@@ -79,7 +79,7 @@ async def test_after_delivery_the_same_request_is_a_new_take(
     api = Api(clock)
     async with client(environ, api, clock) as assistant:
         first = await assistant.call_tool("edit_image", arguments(environ))
-        await clock.sleep(2)
+        await clock.sleep(4)
         second = await assistant.call_tool("edit_image", arguments(environ))
     assert (first.structured_content["task_id"], second.structured_content["task_id"]) == ("t-1", "t-2")
     assert SAME_EDIT not in text(second)
@@ -103,7 +103,7 @@ async def test_get_task_delivers_too(environ: dict[str, str], clock: FakeClock) 
     async with client(environ, api, clock) as assistant:
         await assistant.call_tool("edit_image", arguments(environ, wait_seconds=0))
         await assistant.call_tool("get_task", {"task_id": "t-1"})
-        await clock.sleep(2)
+        await clock.sleep(4)
         await assistant.call_tool("edit_image", arguments(environ, wait_seconds=0))
     assert len(api.bodies) == 2
 

@@ -51,7 +51,8 @@ _ATTACHED = "The same edit was asked for before: nothing new was billed. For a n
 _PAUSES_BETWEEN_FETCHES = (0.5, 2.0, 6.0)
 _REST_SECONDS = (30.0, 300.0)
 _PAUSE_WITHOUT_JOURNAL = 1.0
-_ARRIVAL_SECONDS = 1.0
+_ARRIVAL_SECONDS = 3.0
+"""An assistant that wants a new take thinks for longer; a client that just gave up asks again sooner."""
 _CLOSING_SECONDS = 5.0
 
 

@@ -168,13 +168,13 @@ def adopt(connection: sqlite3.Connection, provider: str, holder: str, now: float
 def claim(connection: sqlite3.Connection, task: Task, holder: str, now: float) -> bool:
     """Take over one edit, also one that rests; False where another process looks after it."""
     with transaction(connection):
-        (free,) = connection.execute(
-            "SELECT holder = '' OR held_until <= ? OR held_until > ? FROM edits WHERE id = ?",
-            (now, now + _ABSURD_SECONDS, task.id),
+        free = connection.execute(
+            "SELECT 1 FROM edits WHERE id = ? AND (holder = '' OR held_until <= ? OR held_until > ?)",
+            (task.id, now, now + _ABSURD_SECONDS),
         ).fetchone()
         if free:
             _hold(connection, [task.id], holder, now + LEASE_SECONDS)
-    return bool(free)
+    return free is not None
 
 
 def let_go(connection: sqlite3.Connection, holder: str) -> None:
