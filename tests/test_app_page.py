@@ -58,7 +58,7 @@ def inspected(browser: Browser, folder: Path, era: str, provider: dict[str, str]
 @pytest.fixture
 def app(host: Host) -> FrameLocator:
     """The page with an edit of two variants, after its progress was seen."""
-    host.call("Edit a picture", EDIT)
+    host.call("Edit a picture", EDIT | {"force_new": True})
     running(host.app, "Kontext dev edits: Make it dusk")
     host.shoot("progress")
     finished(host.app, "dusk (dev)")
