@@ -36,10 +36,7 @@ ADVICE = (
     "not do; on Novita the models for that are FLUX.1 [dev] and FLUX.1 [schnell]. A picture in the "
     "chat cannot be seen here: ask for its path, or to copy it (clipboard)."
 )
-PROMPT_RULE = (
-    "`prompt` must be text: The edit as an instruction: name the subject, the change, and what must stay the "
-    "same; got "
-)
+PROMPT_RULE = "`prompt` must be text: name the subject, the change, and what must stay the same; got "
 IMAGES_RULE = "`images` must be a list of 1 to 4 sources; got "
 TIER_RULE = '`tier` must be one of "dev", "pro", "max"; got '
 WAIT_RULE = "`wait_seconds` must be a number from 0 to 50; got "

@@ -228,7 +228,7 @@ def test_a_bound_that_one_tier_lacks_is_no_bound_of_all() -> None:
         ({"type": "boolean"}, "true or false"),
         ({"type": "string"}, "text"),
         ({"type": "string", "pattern": r"\S"}, "text"),
-        ({"type": "string", "pattern": "^a$", "description": "An a."}, "text: An a"),
+        ({"type": "string", "pattern": "^a$", "description": "An a."}, "text: an a"),
         ({"type": "string", "enum": ["1", "2"]}, 'one of "1", "2"'),
         ({"type": "array", "minItems": 1, "maxItems": 4}, "a list of 1 to 4 sources"),
     ],

@@ -159,7 +159,7 @@ async def test_the_models_context_is_not_flooded(
     tools = [tool.model_dump(by_alias=True, exclude_none=True, mode="json") for tool in listed.tools]
     read = [{key: tool[key] for key in ("name", "description", "inputSchema")} for tool in tools]
     assert compact({"tools": tools}) <= 8_000
-    assert compact(read) <= 5_000
+    assert compact(read) <= 4_000
     for result in results:
         assert len(result.model_dump_json(by_alias=True)) <= 100_000
         told = json.dumps(result.structured_content, separators=(",", ":"), ensure_ascii=False)

@@ -29,7 +29,7 @@ Prompts = Annotated[
     list[Annotated[str, Field(pattern=r"\S")]],
     Field(min_length=1, max_length=20, description="Instead of prompt: an edit of the same images for each."),
 ]
-ForceNew = Annotated[bool, Field(description="Buy anew what runs already or was not fetched yet.")]
+ForceNew = Annotated[bool, Field(description="Buy anew even what runs or was not fetched.")]
 
 PublicStatus = Literal["queued", "processing", "succeeded", "failed", "unknown"]
 """What callers are told of a task; before upstream's answer it is queued here."""

@@ -57,7 +57,8 @@ def rule_sentence(rule: JsonSchema) -> str:
     if "minimum" in rule:
         return f"{_TYPES[rule['type']]} from {rule['minimum']:g} to {rule['maximum']:.10g}"
     if "pattern" in rule and "description" in rule:
-        return f"text: {rule['description'].rstrip('.')}"
+        description = rule["description"].rstrip(".")
+        return f"text: {description[0].lower()}{description[1:]}"
     return _TYPES[rule["type"]]
 
 

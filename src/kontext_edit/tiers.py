@@ -26,7 +26,7 @@ Prompt = Annotated[
     str,
     Field(
         pattern=r"\S",
-        description="The edit as an instruction: name the subject, the change, and what must stay the same.",
+        description="Name the subject, the change, and what must stay the same.",
     ),
 ]
 Images = Annotated[list[str], Field(min_length=1, max_length=4, description="The pictures to edit.")]

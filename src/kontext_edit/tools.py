@@ -164,24 +164,22 @@ _SOURCES = (
     "Each: a path, file:// or http(s):// URL, data: URL, base64, task:<id> or task:<id>#2 (earlier result), "
     "last, clipboard, latest:screenshot, latest:download."
 )
-_WAIT = "Seconds to wait for the picture; afterwards go on with get_task."
+_WAIT = "Seconds to wait; then go on with get_task."
 
 _EDIT_DESCRIPTION = (
     "Edit existing pictures by an instruction with FLUX.1 Kontext. Costs money for each image (see "
-    "estimate_cost; free sandbox without a key). Gives a file path, a small preview and the cost. "
+    "estimate_cost; free sandbox without a key). Gives a file path and a small preview. "
     "Tiers: "
     + "; ".join(f"{name} - {model.suits}" for name, model in TIERS.items())
     + ". Instruct plainly: change, replace or remove a named subject, quote text (from 'OPEN' to 'CLOSED'), "
     "say what must stay. Not done when wait_seconds end? Call get_task, never edit_image again."
 )
 _TASK_DESCRIPTION = (
-    "Wait for an edit that edit_image began and get its result; works for any earlier edit too, also after a "
-    "restart. Waits by itself: do not call it in quick succession. Free."
+    "Wait for an edit or a batch and get its result, also of earlier ones and after a restart. Waits by "
+    "itself: do not call it in quick succession. Free."
 )
 _LIST_DESCRIPTION = "Earlier edits, latest first: to find a lost task_id or picture. Free."
-_ESTIMATE_DESCRIPTION = (
-    "What edits would cost, for one tier or all side by side, before spending anything. Free."
-)
+_ESTIMATE_DESCRIPTION = "What edits would cost, for one tier or all side by side. Free."
 
 _MONEY = {"type": "string"}
 _STRING, _INTEGER = {"type": "string"}, {"type": "integer"}
@@ -264,12 +262,14 @@ _ESTIMATE_SCHEMA: JsonSchema = {
 
 def _input(parameters: dict[str, JsonSchema], *required: str) -> JsonSchema:
     """A tool's input. Patterns are left to the validation: a model reads the sentence that says the same."""
-    rules = {
-        name: {key: value for key, value in rule.items() if key != "pattern"}
-        for name, rule in parameters.items()
-    }
+    rules = {name: _without_pattern(rule) for name, rule in parameters.items()}
     schema: JsonSchema = {"type": "object", "properties": rules, "additionalProperties": False}
     return schema | {"required": list(required)} if required else schema
+
+
+def _without_pattern(rule: JsonSchema) -> JsonSchema:
+    plain = {key: value for key, value in rule.items() if key != "pattern"}
+    return plain | {"items": _without_pattern(plain["items"])} if "items" in plain else plain
 
 
 def make_tools(default_tier: str) -> dict[str, Tool]:
