@@ -1,12 +1,14 @@
 """Fixtures for all tests: a clock that costs no time, and an environment of the test's own."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from tests.clock import FakeClock
+
+from kontext_edit.journal.book import Journal
 
 KEY = "sk_recognisable_0123456789"
 
@@ -19,6 +21,22 @@ async def clock() -> AsyncGenerator[FakeClock]:
     driver.cancel()
     with suppress(asyncio.CancelledError):
         await driver
+
+
+@pytest.fixture(autouse=True)
+def no_journal_left_open(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Closes the journals that a test opened: Python 3.13 warns of a connection that is merely forgotten."""
+    opened: list[Journal] = []
+    make = Journal.__init__
+
+    def noted(journal: Journal, path: Path) -> None:
+        make(journal, path)
+        opened.append(journal)
+
+    monkeypatch.setattr(Journal, "__init__", noted)
+    yield
+    for journal in opened:
+        asyncio.run(journal.close())
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """The journal's file: old ones are kept and brought up to date, and only a damaged one is set aside."""
 
+import asyncio
 import json
 import sqlite3
 from contextlib import closing
@@ -188,3 +189,10 @@ def test_where_money_moves_a_write_is_on_the_disk(*, synced: bool, level: int, t
             assert connection.execute("PRAGMA synchronous").fetchone()[0] == level
         with transaction(connection):
             assert connection.execute("PRAGMA synchronous").fetchone()[0] == 2
+
+
+async def test_processes_that_make_the_file_at_the_same_moment_all_get_it(tmp_path: Path) -> None:
+    for number in range(20):
+        path = tmp_path / str(number) / "journal.sqlite3"
+        journals = [Journal(path) for _ in range(4)]
+        await asyncio.gather(*(journal.last() for journal in journals))

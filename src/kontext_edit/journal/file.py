@@ -11,6 +11,9 @@ from pathlib import Path
 from kontext_edit.task import LOCAL, Source, Task
 
 _BUSY_SECONDS = 10
+_WAL_PAUSE_SECONDS = 0.02
+_PRIMARY_CODE = 0xFF
+"""The part of SQLite's error codes that says what kind it is."""
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 _MIGRATIONS = (
@@ -107,12 +110,26 @@ def open_file(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
         connection.row_factory = sqlite3.Row
-        connection.execute("PRAGMA journal_mode = WAL")
+        _use_wal(connection)
         _migrate(connection)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Where two processes make the file at once, SQLite tells the second at once that it is locked."""
+    patience = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & _PRIMARY_CODE != sqlite3.SQLITE_BUSY or time.monotonic() > patience:
+                raise
+            time.sleep(_WAL_PAUSE_SECONDS)
+        else:
+            return
 
 
 @contextmanager
