@@ -8,8 +8,8 @@ from PIL import Image, ImageChops, ImageDraw, ImageEnhance
 from tests.pictures import corners, cut_out, decoded, encoded, noise, photograph
 
 from kontext_edit.errors import PictureRefused
-from kontext_edit.images.prepare import prepare
-from kontext_edit.images.preview import Look, changed_percent, inspect, look_at, preview
+from kontext_edit.images.prepare import look_again, prepare
+from kontext_edit.images.preview import Look, changed_percent, inspect, preview
 from kontext_edit.images.scale import resized
 from kontext_edit.images.sources import Found
 
@@ -103,14 +103,23 @@ def test_any_two_pictures_can_be_compared(mode: str, sizes: list[int]) -> None:
 def test_a_picture_on_disk_looks_as_it_did_when_it_was_prepared(tmp_path: Path) -> None:
     data = encoded(photograph((2400, 1600)), "JPEG")
     (tmp_path / "x.jpg").write_bytes(data)
-    before = prepare(Found("x.jpg", data, None)).look
-    assert before is not None
-    assert changed_percent(before, look_at(tmp_path / "x.jpg")) == 0.0
+    prepared = prepare(Found("x.jpg", data, None))
+    again = look_again(str(tmp_path / "x.jpg"), prepared.sha256)
+    assert prepared.look is not None
+    assert again is not None
+    assert changed_percent(prepared.look, again) == 0.0
+
+
+def test_a_source_that_is_gone_or_another_one_by_now_is_not_compared_with(tmp_path: Path) -> None:
+    data = encoded(photograph((64, 64)), "PNG")
+    (tmp_path / "x.png").write_bytes(data)
+    sha256 = prepare(Found("x.png", data, None)).sha256
+    assert look_again(str(tmp_path / "gone.png"), sha256) is None
+    (tmp_path / "x.png").write_bytes(encoded(photograph((65, 64)), "PNG"))
+    assert look_again(str(tmp_path / "x.png"), sha256) is None
 
 
 def test_a_picture_that_is_gone_is_refused_and_says_which(tmp_path: Path) -> None:
-    with pytest.raises(PictureRefused, match=r"gone\.png is gone"):
-        look_at(tmp_path / "gone.png")
     with pytest.raises(PictureRefused, match=r"gone\.png is gone"):
         preview([tmp_path / "gone.png"])
 

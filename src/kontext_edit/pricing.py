@@ -71,6 +71,19 @@ def edit_price(edit: Kontext) -> Decimal:
     return quote(edit.tier, fast_mode=fast_mode, images=int(getattr(edit, "num_images", 1))).total_usd
 
 
+def price_rows() -> list[tuple[str, ...]]:
+    """For the documents: a row for each price, cheapest first."""
+    return [
+        (
+            f"`{each.tier}`" + (", `fast_mode`" if each.fast_mode else ""),
+            usd(each.image_usd),
+            usd(each.bfl_image_usd) if each.bfl_image_usd else "–",
+            TIERS[each.tier].suits,
+        )
+        for each in quotes()
+    ]
+
+
 def usd(amount: Decimal) -> str:
     """An amount as it is written everywhere: `"0"`, `"0.0225"`, `"360.00"`."""
     if not amount:

@@ -19,12 +19,12 @@ from kontext_edit.addresses import picture_uri, task_uri
 from kontext_edit.bulletin import Bulletin
 from kontext_edit.caller import Consent
 from kontext_edit.errors import KontextError, NoSuchResource, NoSuchTask
-from kontext_edit.pricing import quotes, usd
-from kontext_edit.results import Structured, batch_result, list_result, task_result
+from kontext_edit.pricing import price_rows
+from kontext_edit.results import Structured, list_result
 from kontext_edit.schema import markdown_table, parameter_rows
 from kontext_edit.task import BATCH, Picture, Task
 from kontext_edit.tiers import PRICES_AS_OF, TIERS
-from kontext_edit.tools import Workshop
+from kontext_edit.tools import Workshop, batch_told, task_told
 
 Context = ServerRequestContext[None, Any]
 Contents = types.TextResourceContents | types.BlobResourceContents
@@ -160,18 +160,9 @@ class Shelf:
         editor = await self._workshop.editor()
         if handle.startswith(BATCH):
             outcomes = await editor.follow_all(handle, 0, _Reader())
-            tasks = [outcome.task for outcome in outcomes]
-            percent = sum(outcome.progress_percent for outcome in outcomes) / len(outcomes)
-            notes = tuple(dict.fromkeys(note for outcome in outcomes for note in outcome.notes))
-            return batch_result(handle, tasks, percent, preview=None, notes=notes).structured_content
+            return batch_told(handle, outcomes, preview=None).structured_content
         outcome = await editor.follow(handle, 0, _Reader())
-        return task_result(
-            outcome.task,
-            outcome.progress_percent,
-            preview=None,
-            notes=outcome.notes,
-            lineage=await editor.lineage(outcome.task),
-        ).structured_content
+        return (await task_told(editor, outcome, preview=None)).structured_content
 
     async def _picture(self, uri: str, handle: str, number: str) -> Contents:
         task = await (await self._workshop.journal()).get(handle)
@@ -220,19 +211,6 @@ def tiers_document() -> str:
             markdown_table(["parameter", *TIERS, "what it is"], parameter_rows()),
         ]
     )
-
-
-def price_rows() -> list[tuple[str, ...]]:
-    """For the documents: a row for each price, cheapest first."""
-    return [
-        (
-            f"`{each.tier}`" + (", `fast_mode`" if each.fast_mode else ""),
-            usd(each.image_usd),
-            usd(each.bfl_image_usd) if each.bfl_image_usd else "–",
-            TIERS[each.tier].suits,
-        )
-        for each in quotes()
-    ]
 
 
 def _listed(task: Task) -> Iterator[types.Resource]:

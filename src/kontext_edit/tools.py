@@ -4,7 +4,7 @@ The definitions are made from the spec. Everything heavy is behind `Workshop`, w
 call that needs it.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -124,24 +124,33 @@ async def estimated(
     return estimate_result(found, settings.provider, spendings)
 
 
-async def _told(editor: "Editor", outcome: "Outcome") -> types.CallToolResult:
-    task = outcome.task
-    result = task_result(
-        task,
+async def task_told(editor: "Editor", outcome: "Outcome", preview: bytes | None) -> types.CallToolResult:
+    """How far an edit is, with what it was made from."""
+    return task_result(
+        outcome.task,
         outcome.progress_percent,
-        preview=await editor.preview(task),
+        preview=preview,
         notes=outcome.notes,
-        lineage=await editor.lineage(task),
+        lineage=await editor.lineage(outcome.task),
     )
-    editor.hand_over(task)
+
+
+def batch_told(batch: str, outcomes: "Sequence[Outcome]", preview: bytes | None) -> types.CallToolResult:
+    """How far the edits of a batch are; what there is to say of several is said once."""
+    notes = tuple(dict.fromkeys(note for outcome in outcomes for note in outcome.notes))
+    percent = sum(outcome.progress_percent for outcome in outcomes) / len(outcomes)
+    return batch_result(batch, [outcome.task for outcome in outcomes], percent, preview=preview, notes=notes)
+
+
+async def _told(editor: "Editor", outcome: "Outcome") -> types.CallToolResult:
+    result = await task_told(editor, outcome, await editor.preview(outcome.task))
+    editor.hand_over(outcome.task)
     return result
 
 
 async def _all_told(editor: "Editor", batch: str, outcomes: "list[Outcome]") -> types.CallToolResult:
     tasks = [outcome.task for outcome in outcomes]
-    notes = tuple(dict.fromkeys(note for outcome in outcomes for note in outcome.notes))
-    percent = sum(outcome.progress_percent for outcome in outcomes) / len(outcomes)
-    result = batch_result(batch, tasks, percent, preview=await editor.preview(*tasks), notes=notes)
+    result = batch_told(batch, outcomes, await editor.preview(*tasks))
     for task in tasks:
         editor.hand_over(task)
     return result

@@ -83,17 +83,6 @@ def inspect(data: bytes) -> Inspected:
         return Inspected(name, image.width, image.height, Look.of(image))
 
 
-def look_at(path: Path) -> Look:
-    """The look of a picture on disk.
-
-    Raises:
-        PictureRefused: It is gone, or no longer a picture.
-    """
-    with opened(data := _bytes(path), _RESULTS) as image:
-        load(image, data, PREVIEW_SIDE)
-        return Look.of(image)
-
-
 def changed_percent(before: Look, after: Look) -> float:
     """How much of the picture differs noticeably, from 0.0 to 100.0; 0.0 says that nothing was edited.
 
