@@ -25,7 +25,7 @@ from kontext_edit.errors import Billed, Problem
 from kontext_edit.journal.book import Journal
 from kontext_edit.journal.file import open_file, transaction
 from kontext_edit.results import list_result
-from kontext_edit.task import NOVITA, Picture, Source, Status, Task
+from kontext_edit.task import LOCAL, NOVITA, Picture, Source, Status, Task
 from report import Spread, machine, table, versions
 
 MAX_EDIT_MS = 3.0
@@ -62,7 +62,7 @@ def a_picture(task: Task) -> Picture:
 
 async def filled(journal: Journal, edits: int) -> None:
     """Write a history of years: almost all succeeded, few failed, fewer unclear."""
-    await journal.last()
+    await journal.last(LOCAL)
     await journal.close()
     model = Journal(journal.path.with_name("model.sqlite3"))
     done = await one_edit(model, 0)
@@ -114,14 +114,14 @@ async def one_edit(journal: Journal, number: int) -> Task:
     done = await journal.succeeded(
         accepted, (a_picture(task),), seed=number, warnings=task.warnings, at=NOW + 10
     )
-    await journal.get(task.id)
+    await journal.get(task.id, LOCAL)
     await journal.delivered(done, NOW + 11)
     return done
 
 
 async def a_page(journal: Journal, statuses: tuple[Status, ...], before: int | None) -> None:
     """What `list_tasks` does, to the result."""
-    rows = await journal.latest(statuses=statuses, before=before, limit=PAGE + 1)
+    rows = await journal.latest(LOCAL, statuses=statuses, before=before, limit=PAGE + 1)
     list_result(rows, PAGE)
 
 
@@ -157,9 +157,11 @@ async def measure(folder: Path, edits: int, rounds: int) -> dict[str, Spread]:
         "list: a status that none has": await milliseconds(
             few, lambda _: a_page(journal, (Status.QUEUED, Status.SUBMITTING), None)
         ),
-        "what is left of the budgets": await milliseconds(few, lambda _: journal.spendings(LIMITS, NOW)),
+        "what is left of the budgets": await milliseconds(
+            few, lambda _: journal.spendings(LIMITS, LOCAL, NOW)
+        ),
         "what all of them cost": await milliseconds(
-            few, lambda _: journal.spendings([replace(LIMITS[0])], NOW - edits / PER_DAY * 86_400)
+            few, lambda _: journal.spendings([replace(LIMITS[0])], LOCAL, NOW - edits / PER_DAY * 86_400)
         ),
         "one round of the caretaker": await milliseconds(few, lambda _: journal.adopt(NOVITA, NOW)),
     }

@@ -6,9 +6,13 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 from tests.clock import FakeClock
+from tests.postgres import database, place, postgres
 
 from kontext_edit.journal.book import Journal
+
+__all__ = ["KEY", "clock", "database", "environ", "no_journal_left_open", "place", "postgres"]
 
 KEY = "sk_recognisable_0123456789"
 
@@ -29,8 +33,8 @@ def no_journal_left_open(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     opened: list[Journal] = []
     make = Journal.__init__
 
-    def noted(journal: Journal, path: Path) -> None:
-        make(journal, path)
+    def noted(journal: Journal, place: Path | SecretStr) -> None:
+        make(journal, place)
         opened.append(journal)
 
     monkeypatch.setattr(Journal, "__init__", noted)

@@ -19,7 +19,7 @@ from tests.upstreams import error, task_answer
 from kontext_edit.budget import Limit, Period, Spending, refuse_beyond, what_fits
 from kontext_edit.errors import Billed, BudgetExceeded
 from kontext_edit.journal.book import Journal
-from kontext_edit.task import SANDBOX, Status, Task
+from kontext_edit.task import LOCAL, SANDBOX, Status, Task
 
 ZONES = [
     "UTC",
@@ -136,7 +136,7 @@ def test_what_fits_may_be_nothing() -> None:
 
 
 async def spent(journal: Journal, limit: Limit = DAY, now: float = 2000.0) -> Decimal:
-    (spending,) = await journal.spendings([limit], now)
+    (spending,) = await journal.spendings([limit], LOCAL, now)
     return spending.spent_usd
 
 
@@ -188,7 +188,7 @@ async def test_the_sandbox_never_counts_and_is_never_refused(journal: Journal) -
 async def test_a_refused_edit_leaves_no_trace(journal: Journal) -> None:
     with pytest.raises(BudgetExceeded):
         await journal.begin(new_task(), limits=[Limit("day", Decimal("0.017"))])
-    assert await journal.latest(limit=1) == []
+    assert await journal.latest(LOCAL, limit=1) == []
     assert await spent(journal) == 0
 
 

@@ -17,6 +17,7 @@ from kontext_edit.errors import Billed, JournalUnavailable
 from kontext_edit.journal import statements
 from kontext_edit.journal.book import Journal
 from kontext_edit.journal.file import open_file, transaction
+from kontext_edit.journal.session import Session
 from kontext_edit.task import LOCAL, SANDBOX, Status, Task
 
 VERSION_1 = """
@@ -83,6 +84,11 @@ def written_by_the_first_version(path: Path) -> None:
 
 
 @pytest.fixture
+def journal(tmp_path: Path) -> Journal:
+    return Journal(tmp_path / "home" / "journal.sqlite3")
+
+
+@pytest.fixture
 def old(tmp_path: Path) -> Journal:
     path = tmp_path / "journal.sqlite3"
     written_by_the_first_version(path)
@@ -90,7 +96,7 @@ def old(tmp_path: Path) -> Journal:
 
 
 async def test_a_journal_of_the_first_version_is_kept_with_every_edit(old: Journal) -> None:
-    kept = [task for _, task in reversed(await old.latest(limit=50))]
+    kept = [task for _, task in reversed(await old.latest(LOCAL, limit=50))]
     assert [task.status for task in kept] == [changes["status"] for changes in STATES.values()]
     assert [task.prompt for task in kept] == [new_task(number).prompt for number in range(1, 8)]
     assert {task.owner for task in kept} == {LOCAL}
@@ -101,7 +107,7 @@ async def test_a_journal_of_the_first_version_is_kept_with_every_edit(old: Journ
 
 
 async def test_what_it_says_of_money_is_counted_from_then_on(old: Journal) -> None:
-    (spending,) = await old.spendings([Limit("day", Decimal(5))], 1000.0)
+    (spending,) = await old.spendings([Limit("day", Decimal(5))], LOCAL, 1000.0)
     assert spending.spent_usd == 5 * Decimal("0.018"), "all but the refused one and the sandbox's"
 
 
@@ -109,6 +115,11 @@ async def test_an_edit_from_before_is_recognised_when_it_is_asked_for_again(old:
     for number, known in ((2, True), (3, False)):
         asked = new_task(number, id="edit-new")
         assert (await old.earlier(asked) is not None) is known, "what is done counts as delivered"
+
+
+async def test_how_long_edits_from_before_took_is_known_as_well_as_it_can_be(old: Journal) -> None:
+    assert (await old.get("up-3", LOCAL)).render_seconds == 1009 - 1003
+    assert (await old.get("up-2", LOCAL)).render_seconds is None
 
 
 async def test_an_edit_from_before_can_go_on(old: Journal) -> None:
@@ -122,15 +133,15 @@ async def test_an_old_journal_that_two_processes_open_at_once_is_brought_up_to_d
     old: Journal,
 ) -> None:
     other = Journal(old.path)
-    assert len(await old.latest(limit=50)) == len(await other.latest(limit=50)) == len(STATES)
+    assert len(await old.latest(LOCAL, limit=50)) == len(await other.latest(LOCAL, limit=50)) == len(STATES)
 
 
 async def test_a_journal_of_a_newer_version_is_not_touched(old: Journal) -> None:
-    await old.last()
+    await old.last(LOCAL)
     await old.close()
     with closing(sqlite3.connect(old.path)) as file:
         file.execute("PRAGMA user_version = 99")
-    assert len(await old.latest(limit=50)) == len(STATES)
+    assert len(await old.latest(LOCAL, limit=50)) == len(STATES)
     with closing(sqlite3.connect(old.path)) as file:
         assert file.execute("PRAGMA user_version").fetchone() == (99,)
 
@@ -142,10 +153,10 @@ def looking_damaged_once(patch: pytest.MonkeyPatch) -> None:
     error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
     errors = [error]
 
-    def damaged(connection: sqlite3.Connection) -> Task | None:
+    def damaged(session: Session, owner: str) -> Task | None:
         if errors:
             raise errors.pop()
-        return answer(connection)
+        return answer(session, owner)
 
     patch.setattr(statements, "last_success", damaged)
 
@@ -154,9 +165,9 @@ async def test_a_sound_file_is_not_set_aside_for_what_was_read_before_it_took_th
     old: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another process may have set the damaged one aside a moment ago."""
-    await old.last()
+    await old.last(LOCAL)
     looking_damaged_once(monkeypatch)
-    assert await old.last() is not None
+    assert await old.last(LOCAL) is not None
     assert old.notice is None
     assert kept_aside(old.path) == []
 
@@ -167,19 +178,19 @@ async def test_what_cannot_be_looked_at_is_not_set_aside(
     looking_damaged_once(monkeypatch)
     damaged, elsewhere = statements.last_success, old.path.with_name("elsewhere")
 
-    def gone(connection: sqlite3.Connection) -> Task | None:
+    def gone(session: Session, owner: str) -> Task | None:
         old.path.rename(elsewhere)
         old.path.mkdir()
-        return damaged(connection)
+        return damaged(session, owner)
 
     monkeypatch.setattr(statements, "last_success", gone)
     with pytest.raises(JournalUnavailable):
-        await old.last()
+        await old.last(LOCAL)
     monkeypatch.undo()
     assert kept_aside(old.path) == []
     old.path.rmdir()
     elsewhere.rename(old.path)
-    assert await old.last() is not None
+    assert await old.last(LOCAL) is not None
 
 
 @pytest.mark.parametrize(("synced", "level"), [(True, 2), (False, 1)])
@@ -195,4 +206,37 @@ async def test_processes_that_make_the_file_at_the_same_moment_all_get_it(tmp_pa
     for number in range(20):
         path = tmp_path / str(number) / "journal.sqlite3"
         journals = [Journal(path) for _ in range(4)]
-        await asyncio.gather(*(journal.last() for journal in journals))
+        await asyncio.gather(*(journal.last(LOCAL) for journal in journals))
+
+
+async def test_the_file_syncs_what_it_commits(journal: Journal) -> None:
+    await journal.begin(new_task())
+    with closing(sqlite3.connect(journal.path)) as file:
+        assert file.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        (version,) = file.execute("PRAGMA user_version").fetchone()
+        assert version >= 1
+
+
+async def test_a_folder_that_cannot_be_made_is_said_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(JournalUnavailable) as caught:
+        await Journal(tmp_path / "file" / "journal.sqlite3").begin(new_task())
+    assert "KONTEXT_HOME" in caught.value.hint
+    assert caught.value.billed is Billed.NO
+
+
+async def test_a_damaged_journal_is_set_aside_whole_and_the_person_is_told(journal: Journal) -> None:
+    journal.path.parent.mkdir()
+    diary = b"my diary, not a database, and long enough to be read" * 40
+    journal.path.write_bytes(diary)
+    await journal.begin(new_task())
+    assert (await journal.get("edit-1", LOCAL)).status is Status.SUBMITTING
+    (aside,) = journal.path.parent.glob("journal.sqlite3.damaged-*")
+    assert aside.read_bytes() == diary
+    assert journal.notice is not None
+    assert str(aside) in journal.notice
+
+
+async def test_closing_an_unopened_journal_is_fine(journal: Journal) -> None:
+    await journal.close()
+    assert not journal.path.exists()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from kontext_edit.errors import Billed, EditFailed, KontextError, PictureLost, SubmissionUnclear, Unavailable
-from kontext_edit.task import LEGAL_MOVES, NOVITA, SANDBOX, Source, Status, Task
+from kontext_edit.task import LEGAL_MOVES, NOVITA, SANDBOX, Source, Status, Task, may_move
 
 BEGUN = Task(
     id="ours-1",
@@ -21,6 +21,8 @@ BEGUN = Task(
 )
 
 LEGAL = {
+    ("waiting", "submitting"),
+    ("waiting", "failed"),
     ("submitting", "queued"),
     ("submitting", "failed"),
     ("submitting", "unknown"),
@@ -41,7 +43,7 @@ SETTLED = {"succeeded", "failed", "unknown"}
 def test_a_task_goes_only_where_it_may(origin: Status, to: Status) -> None:
     """It may stay where it is with something new to tell, until nothing more can happen to it."""
     stays = origin is to and origin not in SETTLED
-    assert replace(BEGUN, status=origin).may_move(to) is (stays or (origin, to) in LEGAL)
+    assert may_move(origin, to) is (stays or (origin, to) in LEGAL)
 
 
 @pytest.mark.parametrize("status", Status)
@@ -56,8 +58,9 @@ def test_what_has_succeeded_or_failed_stays_so(status: Status) -> None:
 
 
 def test_no_way_leads_back() -> None:
-    """A task that was accepted is never submitted again."""
-    assert not any(Status.SUBMITTING in moves for moves in LEGAL_MOVES.values())
+    """A task that was submitted is never submitted again."""
+    assert [origin for origin, moves in LEGAL_MOVES.items() if Status.SUBMITTING in moves] == [Status.WAITING]
+    assert not any(Status.WAITING in moves for moves in LEGAL_MOVES.values())
 
 
 def test_a_task_begins_before_anything_is_sent() -> None:

@@ -8,13 +8,18 @@ from datetime import time as clock_time
 from decimal import Decimal
 from typing import Literal
 
-from kontext_edit.errors import BudgetExceeded
+from kontext_edit.errors import BudgetExceeded, TooManyEdits
 from kontext_edit.pricing import quotes, usd
 
 Period = Literal["day", "month"]
 
 BUDGET_SETTINGS: dict[Period, str] = {"day": "KONTEXT_BUDGET_DAY_USD", "month": "KONTEXT_BUDGET_MONTH_USD"}
-"""Where a person sets each limit."""
+"""Where a person sets what may be spent in all."""
+OWNER_BUDGET_SETTINGS: dict[Period, str] = {
+    "day": "KONTEXT_OWNER_BUDGET_DAY_USD",
+    "month": "KONTEXT_OWNER_BUDGET_MONTH_USD",
+}
+"""Where the operator of a server sets what each owner may spend."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +28,18 @@ class Limit:
 
     period: Period
     amount_usd: Decimal
+    each_owner: bool = False
+    """Whether every owner has it to themselves; else it is the whole server's."""
+
+    @property
+    def setting(self) -> str:
+        """Where a person sets it."""
+        return (OWNER_BUDGET_SETTINGS if self.each_owner else BUDGET_SETTINGS)[self.period]
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return f"your {self.period}'s budget" if self.each_owner else f"the {self.period}'s budget"
 
     def window(self, now: float) -> tuple[float, float]:
         """The day or month around `now`: start and end, in seconds since the epoch."""
@@ -47,6 +64,35 @@ class Spending:
         return max(Decimal(0), self.limit.amount_usd - self.spent_usd)
 
 
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """How much one owner may ask of a server that others use too; None is no limit."""
+
+    edits_at_once: int | None = None
+    """Under way at a time, waiting ones included."""
+    edits_per_minute: int | None = None
+    """Begun in the last 60 seconds."""
+
+    def refuse_beyond(self, *, under_way: int, begun_lately: int, new: int) -> None:
+        """Nothing, where `new` edits fit beside those that are there.
+
+        Raises:
+            TooManyEdits: with what is allowed, and what to do.
+        """
+        if self.edits_at_once is not None and under_way + new > self.edits_at_once:
+            raise TooManyEdits(
+                f"You have {under_way} edits under way; with {new} more there would be more than the "
+                f"{self.edits_at_once} that this server allows at once. Nothing was sent.",
+                "Wait for some of them with get_task (list_tasks names them), then ask again.",
+            )
+        if self.edits_per_minute is not None and begun_lately + new > self.edits_per_minute:
+            raise TooManyEdits(
+                f"You began {begun_lately} edits in the last minute; with {new} more there would be more "
+                f"than the {self.edits_per_minute} that this server allows. Nothing was sent.",
+                "Wait a minute, then ask again.",
+            )
+
+
 def refuse_beyond(spendings: Iterable[Spending], price_usd: Decimal) -> None:
     """Nothing, where the price fits into what is left.
 
@@ -60,9 +106,9 @@ def refuse_beyond(spendings: Iterable[Spending], price_usd: Decimal) -> None:
         limit = spending.limit
         ends = time.strftime("%Y-%m-%d %H:%M", time.localtime(spending.ends_at))
         raise BudgetExceeded(
-            f"The {limit.period}'s budget is {usd(limit.amount_usd)} USD: {usd(spending.spent_usd)} USD is "
+            f"{limit.name.capitalize()} is {usd(limit.amount_usd)} USD: {usd(spending.spent_usd)} USD is "
             f"spent or reserved, and this edit costs {usd(price_usd)} USD. Nothing was sent.",
-            f"It starts anew at {ends}. Only the person can raise it, with {BUDGET_SETTINGS[limit.period]} "
+            f"It starts anew at {ends}. Only the person can raise it, with {limit.setting} "
             f"in the server's settings. {what_fits(spending.left_usd)}",
         )
 

@@ -14,6 +14,8 @@ KontextError
 │   ├── Unavailable         not reachable, or overloaded, also after waiting
 │   └── TaskGone            the API does not know the task (any more)
 ├── BudgetExceeded          the person's limit is reached; nothing was sent
+├── ScopeMissing            the bearer's token does not allow this; nothing was done
+├── TooManyEdits            more than this server allows one owner; nothing was sent
 ├── ConsentMissing          the person was not asked, or did not agree; nothing was sent
 ├── FateUnknown             the same was asked before, and may have been billed
 ├── SubmissionUnclear       the request went out and no answer came: it may have been billed
@@ -156,6 +158,27 @@ class BudgetExceeded(KontextError):
     """The person's limit for a day or a month is reached; nothing was sent."""
 
     code = "budget_exceeded"
+
+
+class ScopeMissing(KontextError):
+    """The bearer's token does not allow this; nothing was done."""
+
+    code = "scope_missing"
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(
+            f"The access token of this connection may not do that: it lacks the scope {scope!r}.",
+            "Calling again will not help. Ask the person for access with that scope, which whoever runs this "
+            "server grants. What the token allows still works: with 'read' that is listing and looking at "
+            "edits, and prices.",
+        )
+
+
+class TooManyEdits(KontextError):
+    """More at once, or within a minute, than this server allows one owner; nothing was sent."""
+
+    code = "too_many_edits"
+    retryable = True
 
 
 class ConsentMissing(KontextError):

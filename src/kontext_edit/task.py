@@ -23,6 +23,8 @@ LOCAL = "local"
 class Status(StrEnum):
     """How far a task is."""
 
+    WAITING = "waiting"
+    """Written down; it waits for its turn, and nothing was sent. Only a server for many has turns."""
     SUBMITTING = "submitting"
     """Written down; the request may or may not have left."""
     QUEUED = "queued"
@@ -38,6 +40,7 @@ class Status(StrEnum):
 
 
 LEGAL_MOVES: dict[Status, frozenset[Status]] = {
+    Status.WAITING: frozenset({Status.SUBMITTING, Status.FAILED}),
     Status.SUBMITTING: frozenset({Status.QUEUED, Status.FAILED, Status.UNKNOWN}),
     Status.QUEUED: frozenset({Status.PROCESSING, Status.SUCCEEDED, Status.FAILED, Status.UNKNOWN}),
     Status.PROCESSING: frozenset({Status.SUCCEEDED, Status.FAILED, Status.UNKNOWN}),
@@ -48,8 +51,16 @@ LEGAL_MOVES: dict[Status, frozenset[Status]] = {
 }
 """Where a task may go from each status."""
 
+HERE = frozenset({Status.WAITING, Status.SUBMITTING})
+"""Where upstream has given no id yet."""
+
 SETTLED = frozenset({Status.SUCCEEDED, Status.FAILED, Status.UNKNOWN})
 """Where nothing more is waited for."""
+
+
+def may_move(origin: Status, to: Status) -> bool:
+    """Whether a task may go from `origin` to `to`, or stay there with something new to tell."""
+    return to in LEGAL_MOVES[origin] or (to is origin and to not in SETTLED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +86,10 @@ class Ancestor:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A finished picture on disk."""
+    """A finished picture, in a folder or on an object store."""
 
-    path: Path
+    path: Path | None
+    """The file, where it is one of the machine that fetched it."""
     width: int
     height: int
     format: str
@@ -85,6 +97,8 @@ class Picture:
     sha256: str
     changed_percent: float | None
     """How much of it differs from the first source, 0 to 100; None where that could not be seen."""
+    key: str | None = None
+    """Where it is on the object store, if it is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +126,8 @@ class Task:
     """Why it failed; on a task under way, what keeps its pictures from being saved."""
     accepted_at: float | None = None
     finished_at: float | None = None
+    render_seconds: float | None = None
+    """How long upstream worked on it; None where nobody can tell."""
     batch: str | None = None
     """What was asked for in one call together has one name."""
     delivered_at: float | None = None
@@ -133,10 +149,6 @@ class Task:
         """Seconds since upstream took it, or since it was asked for; never negative."""
         return max(0.0, now - (self.accepted_at or self.created_at))
 
-    def may_move(self, to: Status) -> bool:
-        """Whether it may go to `to` from here, or stay there with something new to tell."""
-        return to in LEGAL_MOVES[self.status] or (to is self.status and not self.settled)
-
     @property
     def fingerprint(self) -> str:
         """What makes two requests the same: owner, provider, tier, prompt, parameters, sources by content."""
@@ -151,7 +163,7 @@ class Task:
             return Billed.NO
         if self.status is Status.FAILED:
             return self.error.billed if self.error else Billed.NO
-        if self.status in (Status.SUBMITTING, Status.UNKNOWN):
+        if self.status in HERE or self.status is Status.UNKNOWN:
             return Billed.MAYBE
         return Billed.YES
 

@@ -100,6 +100,45 @@ _MIGRATIONS = (
     """
     ALTER TABLE edits ADD COLUMN wait_ended_at REAL;
     """,
+    # 5: several owners, each with their own edits and limits; facts that all processes share; tokens
+    """
+    DROP INDEX edits_by_status;
+    DROP INDEX edits_by_finish;
+    CREATE INDEX edits_by_owner ON edits (owner, number);
+    CREATE INDEX edits_by_status ON edits (owner, status, number);
+    CREATE INDEX edits_by_finish ON edits (owner, finished_at) WHERE status = 'succeeded';
+    CREATE INDEX edits_that_cost_owners ON edits (owner, created_at, micro_usd) WHERE billed <> 'no';
+    CREATE INDEX edits_under_way ON edits (owner)
+        WHERE status IN ('waiting', 'submitting', 'queued', 'processing');
+    CREATE TABLE shared_facts (
+        name   TEXT PRIMARY KEY,
+        value  TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE tokens (
+        name       TEXT PRIMARY KEY,
+        digest     TEXT NOT NULL UNIQUE,
+        scopes     TEXT NOT NULL,
+        created_at REAL NOT NULL
+    ) STRICT;
+    """,
+    # 6: how long upstream worked on an edit; indexes that a move touches less, and with all that is added up
+    """
+    DROP INDEX edits_by_tier;
+    DROP INDEX edits_by_status;
+    DROP INDEX edits_under_way;
+    DROP INDEX edits_that_cost;
+    DROP INDEX edits_that_cost_owners;
+    ALTER TABLE edits ADD COLUMN render_seconds REAL;
+    UPDATE edits SET render_seconds = finished_at - accepted_at WHERE status = 'succeeded';
+    CREATE INDEX edits_learnt ON edits (tier, provider, finished_at, render_seconds)
+        WHERE render_seconds IS NOT NULL;
+    CREATE INDEX edits_settled ON edits (owner, status, number)
+        WHERE status IN ('succeeded', 'failed', 'unknown');
+    CREATE INDEX edits_under_way ON edits (owner, number)
+        WHERE status IN ('waiting', 'submitting', 'queued', 'processing');
+    CREATE INDEX edits_that_cost ON edits (created_at, billed, micro_usd) WHERE billed <> 'no';
+    CREATE INDEX edits_that_cost_owners ON edits (owner, created_at, billed, micro_usd) WHERE billed <> 'no';
+    """,
 )
 """What makes each version of the schema from the one before; `user_version` counts them."""
 
