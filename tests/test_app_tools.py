@@ -1,7 +1,7 @@
 """What a host learns of the page, and the tools that only the page calls, in both eras of the protocol."""
 
 import base64
-import hashlib
+import io
 import os
 import re
 import subprocess
@@ -22,12 +22,12 @@ from tests.clock import FakeClock
 from tests.conftest import KEY
 from tests.house import Api, painted, photo
 
-from kontext_edit.errors import PictureRefused
 from kontext_edit.images.decode import opened
+from kontext_edit.images.prepare import prepare
+from kontext_edit.images.sources import Found
 from kontext_edit.server import make_server
-from kontext_edit.task import Source
 from kontext_edit.ui import page
-from kontext_edit.ui.pictures import before, keep_upload
+from kontext_edit.ui.pictures import small_enough
 
 APPS = advertise(page.EXTENSION, {"mimeTypes": [page.MIME]})
 MOST_BYTES = 150_000
@@ -177,25 +177,6 @@ async def test_what_is_no_picture_is_refused_like_any_source_and_not_kept(
     assert not (Path(environ["KONTEXT_HOME"]) / "uploads").exists()
 
 
-def test_uploads_go_when_they_are_old_or_too_many_and_the_newest_stays(tmp_path: Path) -> None:
-    now = tmp_path.stat().st_mtime
-    pictures = [painted(colour) for colour in ("red", "green", "blue")]
-    names: list[str] = []
-    for age, data in zip((31, 2, 1), pictures, strict=True):
-        names.append(keep_upload(tmp_path, "a.png", base64_of(data)).source.removeprefix("upload:"))
-        os.utime(tmp_path / names[-1], (now - age * 86_400, now - age * 86_400))
-    keep_upload(tmp_path, "a.png", base64_of(pictures[2]))
-    assert {path.name for path in tmp_path.iterdir()} == {names[1], names[2]}
-    keep_upload(tmp_path, "a.png", base64_of(pictures[2]), most_bytes=10)
-    assert {path.name for path in tmp_path.iterdir()} == {names[2]}
-
-
-def test_a_folder_that_takes_no_uploads_is_named(tmp_path: Path) -> None:
-    (tmp_path / "uploads").write_text("a file", encoding="utf-8")
-    with pytest.raises(PictureRefused, match=r"could not be kept in .*uploads"):
-        keep_upload(tmp_path / "uploads", "a.png", base64_of(painted("red")))
-
-
 # What an edit was made from
 
 
@@ -271,11 +252,10 @@ async def test_an_edit_that_nobody_knows_is_an_error_that_says_so(
     assert result.structured_content["error"]["code"] == "no_such_task"
 
 
-def test_a_large_picture_before_is_made_small_enough_for_hosts_that_limit_results(tmp_path: Path) -> None:
-    path = tmp_path / "noise.png"
-    Image.merge("RGB", [Image.effect_noise((1500, 1500), 90) for _ in range(3)]).save(path)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    shown = before(Source(str(path), digest), path)
+def test_a_large_picture_before_is_made_small_enough_for_hosts_that_limit_results() -> None:
+    file = io.BytesIO()
+    Image.merge("RGB", [Image.effect_noise((1500, 1500), 90) for _ in range(3)]).save(file, "PNG")
+    shown = small_enough(prepare(Found("noise.png", file.getvalue(), None)))
     assert shown is not None
     assert len(base64_of(shown[0])) < 1_000_000
 

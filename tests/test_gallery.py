@@ -14,12 +14,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from tests.house import file_of
 from tests.test_journal import new_task
 from tests.upstreams import Answer, Upstream
 
 from kontext_edit.errors import Billed, LinkRefused, PictureNotSaved
-from kontext_edit.gallery import Gallery, file_name
-from kontext_edit.images.preview import inspect
+from kontext_edit.gallery import Gallery
+from kontext_edit.images.preview import Look
+from kontext_edit.store.disk import Disk
+from kontext_edit.store.naming import file_name
 
 LINK = "https://cdn.example/1.png"
 RED_JACKET = new_task(
@@ -38,7 +41,13 @@ def served(content: bytes) -> httpx.Response:
 
 
 def gallery(folder: Path, *answers: Answer, base_url: str = "https://api.example") -> Gallery:
-    return Gallery(folder, base_url=base_url, transport=Upstream(*answers).transport)
+    return gallery_over(folder, Upstream(*answers).transport, base_url)
+
+
+def gallery_over(
+    folder: Path, transport: httpx.AsyncBaseTransport, base_url: str = "https://api.example"
+) -> Gallery:
+    return Gallery(Disk(folder, folder / "uploads"), base_url=base_url, transport=transport)
 
 
 def left_in(folder: Path) -> set[str]:
@@ -48,11 +57,11 @@ def left_in(folder: Path) -> set[str]:
 async def test_a_picture_is_kept_byte_for_byte_under_a_name_a_person_finds(tmp_path: Path) -> None:
     content = picture()
     (kept,) = await gallery(tmp_path / "out", served(content)).save(RED_JACKET, (LINK,), None)
-    assert kept.path.read_bytes() == content
-    assert kept.path.parent == tmp_path / "out"
-    assert kept.path.name.startswith("2026-11-")
-    assert kept.path.name.endswith(".png")
-    assert "jacket red leather (pro)" in kept.path.name
+    assert file_of(kept).read_bytes() == content
+    assert file_of(kept).parent == tmp_path / "out"
+    assert file_of(kept).name.startswith("2026-11-")
+    assert file_of(kept).name.endswith(".png")
+    assert "jacket red leather (pro)" in file_of(kept).name
     assert (kept.width, kept.height, kept.format, kept.bytes) == (64, 48, "png", len(content))
     assert kept.sha256 == hashlib.sha256(content).hexdigest()
     assert kept.changed_percent is None
@@ -61,11 +70,11 @@ async def test_a_picture_is_kept_byte_for_byte_under_a_name_a_person_finds(tmp_p
 async def test_the_name_follows_what_came_not_what_was_asked_for(tmp_path: Path) -> None:
     (kept,) = await gallery(tmp_path, served(picture(form="jpeg"))).save(RED_JACKET, (LINK,), None)
     assert kept.format == "jpeg"
-    assert kept.path.suffix == ".jpg"
+    assert file_of(kept).suffix == ".jpg"
 
 
 async def test_how_much_changed_is_told_against_the_first_source(tmp_path: Path) -> None:
-    before = inspect(picture("red")).look
+    before = Look.of(Image.new("RGB", (64, 48), "red"))
     (same,) = await gallery(tmp_path, served(picture("red"))).save(RED_JACKET, (LINK,), before)
     (other,) = await gallery(tmp_path, served(picture("blue"))).save(RED_JACKET, (LINK,), before)
     assert same.changed_percent == 0
@@ -77,7 +86,7 @@ async def test_several_pictures_are_numbered(tmp_path: Path) -> None:
     kept = await gallery(tmp_path, *[served(picture(colour)) for colour in colours]).save(
         RED_JACKET, (LINK,) * 3, None
     )
-    assert [each.path.stem[-2:] for each in kept] == ["-1", "-2", "-3"]
+    assert [file_of(each).stem[-2:] for each in kept] == ["-1", "-2", "-3"]
     assert len({each.sha256 for each in kept}) == 3
 
 
@@ -86,24 +95,24 @@ async def test_an_existing_file_is_never_overwritten(tmp_path: Path) -> None:
     (tmp_path / name).write_text("the person's own")
     (kept,) = await gallery(tmp_path, served(picture())).save(RED_JACKET, (LINK,), None)
     assert (tmp_path / name).read_text() == "the person's own"
-    assert kept.path.name == name.replace(".png", " (2).png")
-    assert left_in(tmp_path) == {name, kept.path.name}
+    assert file_of(kept).name == name.replace(".png", " (2).png")
+    assert left_in(tmp_path) == {name, file_of(kept).name}
 
 
 async def test_saving_again_what_is_there_changes_nothing(tmp_path: Path) -> None:
     (first,) = await gallery(tmp_path, served(picture())).save(RED_JACKET, (LINK,), None)
     (again,) = await gallery(tmp_path, served(picture())).save(RED_JACKET, (LINK,), None)
     assert again == first
-    assert left_in(tmp_path) == {first.path.name}
+    assert left_in(tmp_path) == {file_of(first).name}
 
 
 async def test_the_leftovers_of_a_crash_are_cleared_away_and_nothing_else_is(tmp_path: Path) -> None:
     (kept,) = await gallery(tmp_path, served(picture())).save(RED_JACKET, (LINK,), None)
     (tmp_path / f".{RED_JACKET.id}-1-0a1b2c3d.part").write_bytes(b"half a pict")
-    (tmp_path / f".{kept.path.name}-of-another.part").write_bytes(b"half a pict")
-    (tmp_path / f"{kept.path.stem} (2).png").touch()
+    (tmp_path / f".{file_of(kept).name}-of-another.part").write_bytes(b"half a pict")
+    (tmp_path / f"{file_of(kept).stem} (2).png").touch()
     await gallery(tmp_path).clear_away(RED_JACKET)
-    assert left_in(tmp_path) == {kept.path.name, f".{kept.path.name}-of-another.part"}
+    assert left_in(tmp_path) == {file_of(kept).name, f".{file_of(kept).name}-of-another.part"}
 
 
 async def test_there_is_nothing_to_clear_away_where_there_is_no_folder(tmp_path: Path) -> None:
@@ -163,16 +172,14 @@ async def test_a_link_that_delivers_gigabytes_is_cut_off_early(tmp_path: Path) -
     stream = Endless()
     upstream = httpx.MockTransport(lambda _request: httpx.Response(200, stream=stream))
     with pytest.raises(PictureNotSaved, match="more than 50 MB"):
-        await Gallery(tmp_path, base_url="https://api.example", transport=upstream).save(
-            RED_JACKET, (LINK,), None
-        )
+        await gallery_over(tmp_path, upstream).save(RED_JACKET, (LINK,), None)
     assert stream.megabytes <= 60
 
 
 async def test_a_redirect_within_https_is_followed(tmp_path: Path) -> None:
     moved = httpx.Response(302, headers={"location": "https://other.example/2.png"})
     (kept,) = await gallery(tmp_path, moved, served(picture())).save(RED_JACKET, (LINK,), None)
-    assert kept.path.exists()
+    assert file_of(kept).exists()
 
 
 @pytest.mark.parametrize(
@@ -191,9 +198,7 @@ async def test_plain_http_is_for_a_sandbox_on_this_machine_only(
     base_url: str, link: str, *, fetched: bool, tmp_path: Path
 ) -> None:
     upstream = Upstream(served(picture()))
-    saving = Gallery(tmp_path, base_url=base_url, transport=upstream.transport).save(
-        RED_JACKET, (link,), None
-    )
+    saving = gallery_over(tmp_path, upstream.transport, base_url).save(RED_JACKET, (link,), None)
     if fetched:
         await saving
     else:
@@ -204,9 +209,7 @@ async def test_plain_http_is_for_a_sandbox_on_this_machine_only(
 
 async def test_the_key_does_not_travel_to_where_the_picture_lies(tmp_path: Path) -> None:
     upstream = Upstream(served(picture()))
-    await Gallery(tmp_path, base_url="https://api.example", transport=upstream.transport).save(
-        RED_JACKET, (LINK,), None
-    )
+    await gallery_over(tmp_path, upstream.transport).save(RED_JACKET, (LINK,), None)
     assert "authorization" not in upstream.requests[0].headers
 
 
@@ -245,8 +248,8 @@ async def test_a_file_system_without_hard_links_still_never_overwrites(
     if taken:
         (tmp_path / name).write_text("the person's own")
     (kept,) = await gallery(tmp_path, served(picture())).save(RED_JACKET, (LINK,), None)
-    assert kept.path.read_bytes() == picture()
-    assert left_in(tmp_path) == {name, kept.path.name}
+    assert file_of(kept).read_bytes() == picture()
+    assert left_in(tmp_path) == {name, file_of(kept).name}
 
 
 async def test_another_trouble_with_the_name_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -287,3 +290,23 @@ def test_any_prompt_makes_a_file_name_that_every_system_takes(prompt: str) -> No
 def test_two_edits_with_the_same_words_have_names_of_their_own() -> None:
     first, second = (replace(RED_JACKET, task_id=each) for each in ("t-1", "t-2"))
     assert file_name(first, None) != file_name(second, None)
+
+
+async def test_a_preview_is_made_of_what_is_still_there_and_of_nothing_else(tmp_path: Path) -> None:
+    answers = [served(picture(colour)) for colour in ("red", "blue")]
+    results = gallery(tmp_path, *answers)
+    red, blue = await results.save(RED_JACKET, (LINK,) * 2, None)
+    both, one = await results.preview([red, blue]), await results.preview([red])
+    assert both
+    assert one
+    assert both != one
+    file_of(blue).unlink()
+    assert await results.preview([red, blue]) == one
+    file_of(red).unlink()
+    assert await results.preview([red, blue]) is None
+
+
+async def test_a_preview_of_an_earlier_process_is_made_from_the_file(tmp_path: Path) -> None:
+    before = gallery(tmp_path, served(picture()))
+    (kept,) = await before.save(RED_JACKET, (LINK,), None)
+    assert await gallery(tmp_path).preview([kept]) == await before.preview([kept])

@@ -8,12 +8,13 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tests.pictures import corners, encoded
-from tests.rooms import PNG, SECRET, Gallery, finder_in, furnished, powerless, refusal
+from tests.rooms import PNG, SECRET, Gallery, finder_in, furnished, local_finder, powerless, refusal
 
 from kontext_edit.errors import NoSuchTask, PictureRefused
 from kontext_edit.images.inline import is_base64
 from kontext_edit.images.local import path_of
 from kontext_edit.images.sources import Finder, Kind, kind_of, label
+from kontext_edit.task import LOCAL
 
 
 @pytest.fixture
@@ -42,29 +43,29 @@ def finder(room: Path) -> Finder:
     ],
 )
 async def test_a_file_is_found_however_it_is_named(finder: Finder, room: Path, source: str) -> None:
-    found = await finder.find(source.format(room=room))
+    found = await finder.find(source.format(room=room), LOCAL)
     assert (found.origin, found.data, found.url) == (str(room / "pictures" / "x.png"), PNG, None)
 
 
 async def test_a_relative_name_is_looked_for_in_the_working_folder_first(finder: Finder, room: Path) -> None:
     (room / "work" / "x.png").write_bytes(b"mine")
-    assert (await finder.find("x.png")).data == b"mine"
+    assert (await finder.find("x.png", LOCAL)).data == b"mine"
 
 
 async def test_a_tilde_is_the_home(finder: Finder, room: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(room / "pictures"))
-    assert (await finder.find("~/x.png")).data == PNG
+    assert (await finder.find("~/x.png", LOCAL)).data == PNG
 
 
 async def test_a_file_url_is_percent_decoded_and_keeps_signs_that_were_not_encoded(
     finder: Finder, room: Path
 ) -> None:
     for name in ("a%20b%231%3F.png", "a b#1?.png"):
-        assert (await finder.find(f"file://{room}/pictures/{name}")).data == PNG
+        assert (await finder.find(f"file://{room}/pictures/{name}", LOCAL)).data == PNG
 
 
 async def test_a_name_typed_with_an_ordinary_space_finds_the_macos_screenshot(finder: Finder) -> None:
-    found = await finder.find("Screenshot 3.04 PM.png")
+    found = await finder.find("Screenshot 3.04 PM.png", LOCAL)
     assert found.data == PNG
     assert "\\u202f" in found.origin
 
@@ -182,7 +183,7 @@ async def test_what_lies_outside_is_refused_alike_whether_it_exists_or_not(
 
 
 async def test_with_no_folder_allowed_nothing_is_read_and_the_error_says_so(room: Path) -> None:
-    finder = Finder(allowed=[], folder=room / "pictures", recall=Gallery(room))
+    finder = local_finder([], room / "pictures", Gallery(room))
     assert "allowed: none" in await refusal(finder, "x.png")
 
 
@@ -196,7 +197,7 @@ async def test_a_file_that_may_not_be_read_is_refused_and_says_what_to_do(finder
 
 @pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs a file whose reading fails")
 async def test_a_file_whose_size_is_not_told_is_refused(room: Path) -> None:
-    finder = Finder(allowed=[Path("/proc")], folder=room, recall=Gallery(room))
+    finder = local_finder([Path("/proc")], room, Gallery(room))
     assert "the file is empty" in await refusal(finder, "/proc/self/mem")
 
 
@@ -210,7 +211,7 @@ async def test_a_file_whose_size_is_not_told_is_refused(room: Path) -> None:
     ],
 )
 async def test_a_public_url_is_handed_on_as_it_is(finder: Finder, url: str) -> None:
-    found = await finder.find(url)
+    found = await finder.find(url, LOCAL)
     assert (found.data, found.url) == (None, url)
     assert found.origin == url.partition("?")[0]
 
@@ -231,7 +232,7 @@ TEXT = base64.b64encode(PNG).decode()
     ],
 )
 async def test_base64_is_decoded_in_all_its_spellings(finder: Finder, source: str, origin: str) -> None:
-    found = await finder.find(source)
+    found = await finder.find(source, LOCAL)
     assert (found.origin, found.data) == (origin, PNG)
 
 
@@ -274,13 +275,13 @@ def test_what_no_file_system_takes_for_a_name_is_base64() -> None:
 async def test_an_earlier_result_is_found_outside_the_allowed_folders(
     finder: Finder, source: str, origin: str
 ) -> None:
-    found = await finder.find(source)
+    found = await finder.find(source, LOCAL)
     assert (found.origin, found.data) == (origin, PNG)
 
 
 async def test_a_task_that_nobody_knows_is_no_such_task(finder: Finder) -> None:
     with pytest.raises(NoSuchTask):
-        await finder.find("task:other")
+        await finder.find("task:other", LOCAL)
 
 
 async def test_a_result_that_was_replaced_by_a_link_is_not_followed(finder: Finder, room: Path) -> None:
@@ -358,7 +359,7 @@ def test_any_string_is_found_or_refused_and_nothing_outside_is_read(room: Path, 
     finder = finder_in(room)
     for text in (source, f"{room}/pictures/{source}", f"file://{room}/pictures/{source}"):
         try:
-            found = asyncio.run(asyncio.wait_for(finder.find(text), 5))
+            found = asyncio.run(asyncio.wait_for(finder.find(text, LOCAL), 5))
         except (PictureRefused, NoSuchTask) as error:
             assert error.message  # noqa: PT017 - whether it fails at all is free
         else:
@@ -370,5 +371,5 @@ def test_any_string_is_found_or_refused_and_nothing_outside_is_read(room: Path, 
 def test_finding_leaves_no_thread_behind_that_waits(finder: Finder, room: Path) -> None:
     before = threading.active_count()
     with pytest.raises(PictureRefused):
-        asyncio.run(finder.find(str(room / "pictures" / "pipe.png")))
+        asyncio.run(finder.find(str(room / "pictures" / "pipe.png"), LOCAL))
     assert threading.active_count() == before

@@ -6,6 +6,7 @@ import re
 
 from kontext_edit.errors import PictureRefused
 from kontext_edit.images.decode import MAX_BYTES, format_of
+from kontext_edit.images.ways import AT_HOME
 from kontext_edit.images.wording import megabytes
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]+=*")
@@ -15,10 +16,7 @@ _HEAD = 32
 _LONGEST_NAME = 255
 """Bytes in one name on every common file system; what has more of them between slashes is no path."""
 
-_HINT = (
-    "Send base64 (data:image/png;base64,… or the bare characters), or better the path of a file: it is far "
-    "shorter."
-)
+_HINT = "Send base64 (data:image/png;base64,… or the bare characters), or better {better}."
 
 
 def is_base64(text: str) -> bool:
@@ -35,29 +33,39 @@ def is_base64(text: str) -> bool:
     return begins or (" " not in text and max(map(len, letters.split("/"))) > _LONGEST_NAME)
 
 
-def from_data_url(text: str) -> bytes:
+def from_data_url(text: str, better: str = AT_HOME.instead_of_base64) -> bytes:
     """The bytes in a data URL. Its media type is not trusted: the bytes tell what they are.
+
+    Args:
+        text: The URL.
+        better: What an error advises instead; part of a sentence.
 
     Raises:
         PictureRefused: It is not base64, empty, or too large.
     """
     head, comma, payload = text.partition(",")
     if not comma:
-        raise PictureRefused("the data URL has no comma, so it holds no data", _HINT)
+        raise PictureRefused("the data URL has no comma, so it holds no data", _HINT.format(better=better))
     if not head.lower().rstrip().endswith(";base64"):
-        raise PictureRefused("the data URL is percent-encoded; only base64 ones are read", _HINT)
-    return from_base64(payload)
+        raise PictureRefused(
+            "the data URL is percent-encoded; only base64 ones are read", _HINT.format(better=better)
+        )
+    return from_base64(payload, better)
 
 
-def from_base64(text: str) -> bytes:
+def from_base64(text: str, better: str = AT_HOME.instead_of_base64) -> bytes:
     """The bytes that base64 stands for; white space, the URL-safe letters and missing padding are fine.
+
+    Args:
+        text: The characters.
+        better: What an error advises instead; part of a sentence.
 
     Raises:
         PictureRefused: It is not base64, empty, or too large.
     """
     letters = "".join(text.split()).translate(_URL_SAFE).rstrip("=")
     if not letters:
-        raise PictureRefused("the base64 data is empty", _HINT)
+        raise PictureRefused("the base64 data is empty", _HINT.format(better=better))
     if len(letters) > MAX_BYTES * 4 // 3:
         raise PictureRefused(
             f"the data is {megabytes(len(letters) * 3 // 4)}; at most {megabytes(MAX_BYTES)} are read",
@@ -66,4 +74,6 @@ def from_base64(text: str) -> bytes:
     try:
         return base64.b64decode(letters + "=" * (-len(letters) % 4), validate=True)
     except (binascii.Error, ValueError):
-        raise PictureRefused("the data is not valid base64, or was cut off", _HINT) from None
+        raise PictureRefused(
+            "the data is not valid base64, or was cut off", _HINT.format(better=better)
+        ) from None

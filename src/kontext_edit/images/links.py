@@ -19,16 +19,16 @@ _PRIVATE_NAMES = frozenset({"localhost", "local", "localdomain", "internal", "la
 """Last labels of names that mean something on one network only."""
 
 _PUBLIC = (
-    "The editing service fetches a link itself, so it must be public. Use a public http(s) URL, or save the "
-    "picture and pass its path."
+    "The editing service fetches a link itself, so it must be public. Use a public http(s) URL, or {instead}."
 )
 
 
-def check_link(text: str) -> str:
+def check_link(text: str, instead: str) -> str:
     """Refuse a link that upstream could not open or must not see.
 
     Args:
         text: An http or https URL.
+        instead: What to do with a picture whose link cannot be used; part of a sentence.
 
     Returns:
         What to call it where things are written down: without query, fragment and credentials.
@@ -39,7 +39,7 @@ def check_link(text: str) -> str:
     if len(text) > MAX_LENGTH:
         raise PictureRefused(
             f"the URL is {len(text)} characters long; at most {MAX_LENGTH} are allowed",
-            "Use a shorter link, or save the picture and pass its path.",
+            f"Use a shorter link, or {instead}.",
         )
     if _UNSAFE.search(text):
         raise PictureRefused(
@@ -50,9 +50,9 @@ def check_link(text: str) -> str:
     if parts.username is not None or parts.password is not None:
         raise PictureRefused(
             "the URL carries a user name or password, which must not be sent to the editing service",
-            "Download the picture and pass its path, or use a link without credentials.",
+            f"Use a link without credentials, or {instead}.",
         )
-    _check_host(parts.hostname or "")
+    _check_host(parts.hostname or "", _PUBLIC.format(instead=instead))
     return link_label(text)
 
 
@@ -79,18 +79,18 @@ def _split(text: str) -> SplitResult:
     )
 
 
-def _check_host(host: str) -> None:
+def _check_host(host: str, hint: str) -> None:
     """Refuse hosts that only this machine or its network can reach."""
     address = _address(host)
     if address is not None:
         if not address.is_global or address.is_multicast:
-            raise PictureRefused(f"the address {host} is private or reserved, not public", _PUBLIC)
+            raise PictureRefused(f"the address {host} is private or reserved, not public", hint)
         return
     labels = host.rstrip(".").split(".")
     if _NUMBER.fullmatch(labels[-1]):
-        raise PictureRefused(f"the host {printable(host)} is a number in an unusual notation", _PUBLIC)
+        raise PictureRefused(f"the host {printable(host)} is a number in an unusual notation", hint)
     if len(labels) == 1 or not all(labels) or labels[-1] in _PRIVATE_NAMES:
-        raise PictureRefused(f"the host {printable(host)} exists on a private network only", _PUBLIC)
+        raise PictureRefused(f"the host {printable(host)} exists on a private network only", hint)
 
 
 def _address(host: str) -> IPv4Address | IPv6Address | None:

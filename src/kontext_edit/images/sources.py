@@ -7,45 +7,70 @@ task:<id>, task:<id>#2    an earlier result; `last` and `last#2` the newest
 clipboard                 what the person copied last
 latest:screenshot         the newest screenshot in the allowed folders
 latest:download           the newest picture in the downloads folder
-upload:<id>               what the person gave through the App
+upload:<id>               what was given as bytes, through the App or over HTTP
 """
 
 import asyncio
+import hashlib
 import re
-from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
 from typing import Protocol
 
-from kontext_edit.errors import PictureRefused
+from kontext_edit.errors import KontextError, PictureRefused
 from kontext_edit.images.clipboard import grab
 from kontext_edit.images.inline import from_base64, from_data_url, is_base64
 from kontext_edit.images.latest import LATEST
 from kontext_edit.images.links import check_link, link_label
 from kontext_edit.images.local import Folders, chat_path_refused, path_of, read_file
-from kontext_edit.images.uploads import read_upload
-from kontext_edit.images.wording import HOW_TO_GIVE, printable, shown
+from kontext_edit.images.ways import AT_HOME, from_afar
+from kontext_edit.images.wording import printable, shown
+from kontext_edit.task import Source
 
 
 @dataclass(frozen=True, slots=True)
 class Recalled:
-    """A picture of an earlier edit, as the journal knows it. `number` counts from 1."""
+    """A picture of an earlier edit.
 
-    path: Path
+    Attributes:
+        data: Its file; None where that is gone.
+        task_id: Of the edit.
+        number: Its place in the result, from 1.
+        path: Where the file is, or was, on this machine; None where it was put elsewhere.
+    """
+
+    data: bytes | None
     task_id: str
     number: int
+    path: Path | None
 
 
 class Recall(Protocol):
     """Looks up earlier results; this floor knows no journal."""
 
-    async def __call__(self, task_id: str | None, number: int) -> Recalled:
-        """Picture `number` of a task, or of the newest finished one where `task_id` is None.
+    async def __call__(self, task_id: str | None, number: int, owner: str) -> Recalled | None:
+        """Picture `number` of a task of the owner's, or of the newest finished one where `task_id` is None.
+
+        Returns:
+            None where there is no finished one.
 
         Raises:
-            NoSuchTask: Nobody knows the task.
-            PictureRefused: It has no such picture.
+            NoSuchTask: The owner has no such task.
+            PictureRefused: It has no such picture, or that cannot be read.
+        """
+        ...
+
+
+class Uploads(Protocol):
+    """Keeps what owners gave as bytes; this floor knows no store."""
+
+    async def upload(self, owner: str, upload_id: str) -> bytes | None:
+        """An owner's upload; None where they have none of this id.
+
+        Raises:
+            PictureRefused: It cannot be read.
         """
         ...
 
@@ -103,10 +128,7 @@ _EARLIER = re.compile(
     r"(?:task:(?P<id>[\w.-]{1,200})|last)(?:#(?P<number>[1-9][0-9]?))?", re.IGNORECASE | re.ASCII
 )
 
-_SOURCES = (
-    "A source is a path, a file:// or http(s):// URL, a data: URL or base64, `task:<id>`, `last`, "
-    "`clipboard`, `latest:screenshot` or `latest:download`."
-)
+_UPLOAD_ID = re.compile("[0-9a-f]{32}")
 
 
 def kind_of(text: str) -> Kind:
@@ -139,106 +161,149 @@ class Finder:
     """Finds what source strings stand for.
 
     Args:
-        allowed: The folders in which local files may be read.
-        folder: The working folder, in which relative names are looked for first.
+        local: The folders of this machine in which pictures may be read; None where callers are elsewhere,
+            and nothing of this machine is read for them.
         recall: Looks up earlier results.
-        uploads: Where pictures lie that were given through the App, each named by its id; None where
-            there is no such folder.
+        uploads: Where pictures are that came as bytes.
+        uploads_url: Where callers from elsewhere send pictures to.
     """
 
     def __init__(
-        self, *, allowed: Sequence[Path], folder: Path, recall: Recall, uploads: Path | None = None
+        self,
+        *,
+        local: Folders | None,
+        recall: Recall,
+        uploads: Uploads,
+        uploads_url: str = "/uploads of this server",
     ) -> None:
-        self._folders = Folders(allowed, folder)
         self._recall = recall
         self._uploads = uploads
-        self._ways = {
-            Kind.CLIPBOARD: self._clipboard,
+        self._ways = AT_HOME if local else from_afar(uploads_url)
+        self._local = local
+        self._finders = {
             Kind.EARLIER: self._earlier,
-            Kind.LATEST: self._latest,
             Kind.UPLOAD: self._upload,
-            Kind.LINK: _link,
-            Kind.DATA_URL: _data_url,
-            Kind.BASE64: _base64,
-            Kind.FILE_URL: self._file_url,
-            Kind.CHAT: _chat,
-            Kind.FOREIGN: _foreign,
-            Kind.PATH: self._path,
+            Kind.LINK: self._link,
+            Kind.DATA_URL: self._data_url,
+            Kind.BASE64: self._base64,
+            Kind.FOREIGN: self._foreign,
         }
 
-    async def find(self, source: str) -> Found:
-        """The bytes or the link that `source` stands for. Files are read in a thread.
+    async def find(self, source: str, owner: str) -> Found:
+        """The bytes or the link that `source` stands for, as its owner names it. Files are read in a thread.
 
         Raises:
             PictureRefused: It cannot be read, or must not leave the machine.
-            NoSuchTask: It names a task that nobody knows.
+            NoSuchTask: It names a task that the owner does not have.
         """
         text = source.strip()
         if not text:
-            raise PictureRefused("the source is empty", f"{_SOURCES} {HOW_TO_GIVE}")
-        return await self._ways[kind_of(text)](text)
+            raise PictureRefused("the source is empty", f"{self._ways.sources} {self._ways.how_to_give}")
+        kind = kind_of(text)
+        if kind in self._finders:
+            return await self._finders[kind](text, owner)
+        if self._local is None:
+            raise PictureRefused(
+                "this server is elsewhere: it sees no files, clipboard or screenshots of the person's "
+                "machine, nor of the chat's sandbox",
+                self._ways.how_to_give,
+            )
+        return await _AT_HOME[kind](text, self._local)
 
-    async def _path(self, text: str) -> Found:
-        path, data = await asyncio.to_thread(self._folders.read, text)
-        return Found(printable(str(path)), data, None)
+    async def again(self, source: Source, owner: str) -> bytes | None:
+        """The bytes of a source that was used before; None where they are not at hand unchanged."""
+        kind = kind_of(source.origin)
+        data: bytes | None = None
+        with suppress(KontextError):
+            if kind in (Kind.EARLIER, Kind.UPLOAD):
+                data = (await self._finders[kind](source.origin, owner)).data
+            elif kind is Kind.PATH and self._local and Path(source.origin).is_absolute():
+                data = await asyncio.to_thread(read_file, Path(source.origin))
+        return data if data and hashlib.sha256(data).hexdigest() == source.sha256 else None
 
-    async def _file_url(self, text: str) -> Found:
-        return await self._path(path_of(text))
-
-    async def _clipboard(self, text: str) -> Found:
-        if "#" in text:
-            raise PictureRefused("the clipboard holds one picture; `clipboard` takes no number", _SOURCES)
-        content = await grab()
-        return await self._path(content) if isinstance(content, str) else Found("clipboard", content, None)
-
-    async def _earlier(self, text: str) -> Found:
+    async def _earlier(self, text: str, owner: str) -> Found:
         match = _EARLIER.fullmatch(text)
         if match is None:
             raise PictureRefused(
                 "it names no earlier result",
                 "Write task:<id> for a task's first picture, task:<id>#2 for its second, or `last`.",
             )
-        earlier = await self._recall(match["id"], int(match["number"] or 1))
-        name = f"task:{earlier.task_id}#{earlier.number}"
-        data = await asyncio.to_thread(read_file, earlier.path)
-        if data is None:
-            raise PictureRefused(
-                f"the picture of {printable(name)} was moved or deleted: {printable(str(earlier.path))}",
-                "Ask the person where it is now, or edit the original again.",
-            )
-        return Found(printable(name), data, None)
+        earlier = await self._recall(match["id"], int(match["number"] or 1), owner)
+        if earlier is None:
+            raise PictureRefused("There is no earlier result yet.", self._ways.no_result)
+        name = printable(f"task:{earlier.task_id}#{earlier.number}")
+        if earlier.data is None:
+            where = f": {printable(str(earlier.path))}" if self._local and earlier.path else ""
+            raise PictureRefused(f"the picture of {name} was moved or deleted{where}", self._ways.gone_result)
+        return Found(name, earlier.data, None)
 
-    async def _latest(self, text: str) -> Found:
-        newest = LATEST.get(text.partition(":")[2].lower())
-        if newest is None:
-            words = " or ".join(f"`latest:{word}`" for word in LATEST)
-            raise PictureRefused("there is no latest of that", f"Use {words}.")
-        taken = await asyncio.to_thread(lambda: newest(self._folders.resolved()))
-        return Found(printable(str(taken.path)), taken.data, None, taken.note)
-
-    async def _upload(self, text: str) -> Found:
+    async def _upload(self, text: str, owner: str) -> Found:
         upload_id = text.partition(":")[2]
-        data = await asyncio.to_thread(read_upload, self._uploads, upload_id)
+        if not _UPLOAD_ID.fullmatch(upload_id):
+            raise PictureRefused(
+                "it names no upload: an id is 32 lower-case hexadecimal digits",
+                "Use upload:<id> exactly as it was answered when the picture was given.",
+            )
+        data = await self._uploads.upload(owner, upload_id)
+        if data is None:
+            raise PictureRefused("the upload is gone", self._ways.gone_upload)
         return Found(f"upload:{upload_id}", data, None)
 
+    async def _link(self, text: str, owner: str) -> Found:
+        del owner
+        return Found(check_link(text, self._ways.instead_of_link), None, text)
 
-async def _link(text: str) -> Found:
-    return Found(check_link(text), None, text)
+    async def _data_url(self, text: str, owner: str) -> Found:
+        del owner
+        data = await asyncio.to_thread(from_data_url, text, self._ways.instead_of_base64)
+        return Found("data:", data, None)
+
+    async def _base64(self, text: str, owner: str) -> Found:
+        del owner
+        data = await asyncio.to_thread(from_base64, text, self._ways.instead_of_base64)
+        return Found("base64", data, None)
+
+    async def _foreign(self, text: str, owner: str) -> Found:
+        del owner
+        scheme = printable(text.partition(":")[0])
+        raise PictureRefused(f"{scheme}: URLs are not read", f"{self._ways.sources} {self._ways.how_to_give}")
 
 
-async def _data_url(text: str) -> Found:
-    return Found("data:", await asyncio.to_thread(from_data_url, text), None)
+async def _path(text: str, local: Folders) -> Found:
+    path, data = await asyncio.to_thread(local.read, text)
+    return Found(printable(str(path)), data, None)
 
 
-async def _base64(text: str) -> Found:
-    return Found("base64", await asyncio.to_thread(from_base64, text), None)
+async def _file_url(text: str, local: Folders) -> Found:
+    return await _path(path_of(text), local)
 
 
-async def _chat(text: str) -> Found:
-    del text
+async def _clipboard(text: str, local: Folders) -> Found:
+    if "#" in text:
+        raise PictureRefused("the clipboard holds one picture; `clipboard` takes no number", AT_HOME.sources)
+    content = await grab()
+    return await _path(content, local) if isinstance(content, str) else Found("clipboard", content, None)
+
+
+async def _latest(text: str, local: Folders) -> Found:
+    newest = LATEST.get(text.partition(":")[2].lower())
+    if newest is None:
+        words = " or ".join(f"`latest:{word}`" for word in LATEST)
+        raise PictureRefused("there is no latest of that", f"Use {words}.")
+    taken = await asyncio.to_thread(lambda: newest(local.resolved()))
+    return Found(printable(str(taken.path)), taken.data, None, taken.note)
+
+
+async def _chat(text: str, local: Folders) -> Found:
+    del text, local
     raise chat_path_refused()
 
 
-async def _foreign(text: str) -> Found:
-    scheme = text.partition(":")[0]
-    raise PictureRefused(f"{printable(scheme)}: URLs are not read", f"{_SOURCES} {HOW_TO_GIVE}")
+_AT_HOME = {
+    Kind.CLIPBOARD: _clipboard,
+    Kind.LATEST: _latest,
+    Kind.FILE_URL: _file_url,
+    Kind.CHAT: _chat,
+    Kind.PATH: _path,
+}
+"""What only a person on this machine can name."""

@@ -4,17 +4,16 @@ import asyncio
 import base64
 import hashlib
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import mcp_types as types
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kontext_edit.caller import Caller
-from kontext_edit.errors import InvalidArguments, KontextError
+from kontext_edit.errors import InvalidArguments
 from kontext_edit.request import Arguments, parse_task
 from kontext_edit.results import public_status
-from kontext_edit.task import Source, Status
+from kontext_edit.task import SETTLED, Source, Status
 from kontext_edit.tiers import TIERS
 from kontext_edit.tools import Tool, Workshop, edit_image
 from kontext_edit.ui.page import app_only_meta
@@ -22,10 +21,7 @@ from kontext_edit.ui.page import app_only_meta
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from kontext_edit.journal.book import Journal
-    from kontext_edit.ui.pictures import Upload
-
-_UNDER_WAY = (Status.SUBMITTING, Status.QUEUED, Status.PROCESSING)
+_UNDER_WAY = [status for status in Status if status not in SETTLED]
 _MOST_TOLD = 20
 _DEAREST = "max"
 _LINKS = ("http://", "https://")
@@ -40,26 +36,16 @@ class _UploadCall(BaseModel):
     data: Annotated[str, Field(min_length=1)]
 
 
-async def upload_picture(workshop: Workshop, arguments: Arguments, _caller: Caller) -> types.CallToolResult:
+async def upload_picture(workshop: Workshop, arguments: Arguments, caller: Caller) -> types.CallToolResult:
     """Keep a picture that was dropped, pasted or picked in the page."""
     try:
         call = _UploadCall.model_validate(arguments)
     except ValidationError:
         raise InvalidArguments(["`data` must be a picture file as base64, and `name` its name."]) from None
-    folder = workshop.settings().uploads_dir
-    pictures = await _pictures(workshop)
-    kept: Upload = await asyncio.to_thread(pictures.keep_upload, folder, call.name, call.data)
-    return types.CallToolResult(
-        content=[types.TextContent(text=kept.source)],
-        structured_content={
-            "source": kept.source,
-            "name": call.name,
-            "width": kept.width,
-            "height": kept.height,
-            "bytes": kept.bytes,
-            "warnings": list(kept.warnings),
-        },
-    )
+    inbox, pictures = await workshop.inbox(), await _pictures(workshop)
+    content: bytes = await asyncio.to_thread(pictures.content_of, call.data)
+    kept = await inbox.keep(caller.owner, call.name, content)
+    return types.CallToolResult(content=[types.TextContent(text=kept.source)], structured_content=kept.told)
 
 
 async def begin_edit(workshop: Workshop, arguments: Arguments, caller: Caller) -> types.CallToolResult:
@@ -71,18 +57,17 @@ async def begin_edit(workshop: Workshop, arguments: Arguments, caller: Caller) -
     return await edit_image(workshop, {**arguments, "wait_seconds": 0}, caller)
 
 
-async def edit_details(workshop: Workshop, arguments: Arguments, _caller: Caller) -> types.CallToolResult:
+async def edit_details(workshop: Workshop, arguments: Arguments, caller: Caller) -> types.CallToolResult:
     """What an edit was made from, and how to ask for it again; the picture before, where it is at hand."""
     call = parse_task(arguments)
-    journal = await workshop.journal()
-    task = await journal.get(call.task_id.strip())
-    first = task.sources[0]
-    path = await _path_of(first, journal, workshop.settings().uploads_dir)
+    editor, journal = await workshop.editor(), await workshop.journal()
+    task = await journal.get(call.task_id.strip(), caller.owner)
     pictures = await _pictures(workshop)
-    found: tuple[bytes, str] | None = await asyncio.to_thread(pictures.before, first, path) if path else None
     content: list[types.ContentBlock] = []
-    if found:
-        content.append(types.ImageContent(data=base64.b64encode(found[0]).decode(), mime_type=found[1]))
+    if original := await editor.original(task):
+        found: tuple[bytes, str] | None = await asyncio.to_thread(pictures.small_enough, original)
+        if found:
+            content.append(types.ImageContent(data=base64.b64encode(found[0]).decode(), mime_type=found[1]))
     return types.CallToolResult(
         content=content,
         structured_content={
@@ -101,7 +86,7 @@ async def running_edits(workshop: Workshop, arguments: Arguments, caller: Caller
     """The edits under way, latest first, and how far each may be."""
     del arguments
     editor, journal = await workshop.editor(), await workshop.journal()
-    rows = await journal.latest(statuses=list(_UNDER_WAY), limit=_MOST_TOLD)
+    rows = await journal.latest(caller.owner, statuses=_UNDER_WAY, limit=_MOST_TOLD)
     told: list[dict[str, Any]] = []
     for _, task in rows:
         outcome = await editor.follow(task.id, 0, caller)
@@ -121,23 +106,6 @@ async def _pictures(workshop: Workshop) -> "ModuleType":
     """The part that needs the codecs, imported beside the event loop, after those of the workshop."""
     await workshop.journal()
     return await asyncio.to_thread(import_module, "kontext_edit.ui.pictures")
-
-
-async def _path_of(source: Source, journal: "Journal", uploads: Path) -> Path | None:
-    """The file that a source was read from; None where it was none on this machine."""
-    kind, _, name = source.origin.partition(":")
-    if kind == "upload":
-        return uploads / Path(name).name
-    if kind == "task":
-        handle, _, number = name.rpartition("#")
-        try:
-            earlier = await journal.get(handle)
-        except KontextError:
-            return None
-        place = int(number) - 1 if number.isdecimal() else -1
-        return earlier.pictures[place].path if 0 <= place < len(earlier.pictures) else None
-    path = Path(source.origin)
-    return path if path.is_absolute() else None
 
 
 def _again(sources: tuple[Source, ...]) -> list[str] | None:
@@ -176,8 +144,8 @@ def _tool(name: str, *, read_only: bool = False) -> types.Tool:
 APP_TOOLS: dict[str, Tool] = {
     tool.definition.name: tool
     for tool in (
-        Tool(_tool("begin_edit"), begin_edit),
-        Tool(_tool("upload_picture"), upload_picture),
+        Tool(_tool("begin_edit"), begin_edit, begins_edits=True),
+        Tool(_tool("upload_picture"), upload_picture, begins_edits=True),
         Tool(_tool("edit_details", read_only=True), edit_details),
         Tool(_tool("running_edits", read_only=True), running_edits),
     )

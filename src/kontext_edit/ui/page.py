@@ -4,6 +4,7 @@ The extension is `io.modelcontextprotocol/ui` (MCP Apps, 2026-01-26). A client t
 never hears of the page.
 """
 
+from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -65,7 +66,7 @@ def tools_for(
     if not shown_in_apps(capabilities):
         return tools
     bound = {
-        name: Tool(tool.definition.model_copy(update={"meta": tool_meta()}), tool.handler)
+        name: replace(tool, definition=tool.definition.model_copy(update={"meta": tool_meta()}))
         if name in _SHOWING
         else tool
         for name, tool in tools.items()
