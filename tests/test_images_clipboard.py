@@ -12,6 +12,7 @@ from tests.rooms import finder_in, furnished, refusal
 from kontext_edit.errors import PictureRefused
 from kontext_edit.images import clipboard
 from kontext_edit.images.sources import Finder
+from kontext_edit.task import LOCAL
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ async def test_the_clipboard_gives_its_picture(
     finder: Finder, room: Path, helper: Helper, program: str
 ) -> None:
     helper(program, f"exec /bin/cat '{room}/pictures/x.png'")
-    found = await finder.find("Clipboard")
+    found = await finder.find("Clipboard", LOCAL)
     assert found.origin == "clipboard"
     assert found.data is not None
     assert decoded(found.data).tobytes() == corners().tobytes()

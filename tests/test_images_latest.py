@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 from tests.pictures import corners, encoded
-from tests.rooms import PNG, SECRET, Gallery, powerless, refusal
+from tests.rooms import PNG, SECRET, Gallery, local_finder, powerless, refusal
 
 from kontext_edit.errors import PictureRefused
 from kontext_edit.images.prepare import Studio
 from kontext_edit.images.sources import Finder
+from kontext_edit.task import LOCAL
 
 MORNING = 1_790_000_000
 """Seconds since the epoch: when the first picture of a test was made."""
@@ -31,7 +32,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def finder(home: Path, *names: str) -> Finder:
     """A finder that may read these folders of a home, or the usual ones."""
     allowed = [home / name for name in names or ("Desktop", "Pictures", "Downloads")]
-    return Finder(allowed=allowed, folder=home, recall=Gallery(home), uploads=home / "uploads")
+    return local_finder(allowed, home, Gallery(home), home / "uploads")
 
 
 def made(path: Path, minutes: int = 0, content: bytes = PNG) -> Path:
@@ -71,7 +72,7 @@ def made(path: Path, minutes: int = 0, content: bytes = PNG) -> Path:
 async def test_a_screenshot_is_known_by_its_name_in_many_languages(home: Path, name: str) -> None:
     made(home / "Desktop" / name)
     made(home / "Desktop" / "holiday.png", 5)
-    found = await finder(home).find("latest:screenshot")
+    found = await finder(home).find("latest:screenshot", LOCAL)
     assert found.data == PNG
     assert found.origin.startswith(str(home / "Desktop"))
 
@@ -80,8 +81,8 @@ async def test_a_screenshot_is_known_by_its_name_in_many_languages(home: Path, n
 async def test_in_a_folder_of_screenshots_every_picture_is_one(home: Path, folder: str) -> None:
     made(home / "Desktop" / "Screenshot 1.png")
     newest = made(home / "Pictures" / folder / "2026-11-21_15-04.png", 1)
-    assert (await finder(home).find("LATEST:screenshot")).origin == str(newest)
-    assert (await finder(home, f"Pictures/{folder}").find("latest:screenshot")).origin == str(newest)
+    assert (await finder(home).find("LATEST:screenshot", LOCAL)).origin == str(newest)
+    assert (await finder(home, f"Pictures/{folder}").find("latest:screenshot", LOCAL)).origin == str(newest)
 
 
 async def test_folders_of_screenshots_are_not_searched_any_deeper(home: Path) -> None:
@@ -102,7 +103,7 @@ async def test_the_newest_download_is_a_complete_picture_and_nothing_else(home: 
     made(downloads / ".hidden.png", 6)
     made(home / "Pictures" / "elsewhere.png", 7)
     (downloads / "folder.png").mkdir()
-    found = await finder(home).find("latest:download")
+    found = await finder(home).find("latest:download", LOCAL)
     assert (found.origin, found.data) == (str(newest), PNG)
 
 
@@ -120,8 +121,8 @@ async def test_the_downloads_folder_may_have_the_name_that_the_system_gives_it(
 ) -> None:
     monkeypatch.setenv("XDG_DOWNLOAD_DIR", str(home / "Téléchargements"))
     newest = made(home / "Téléchargements" / "photo.png")
-    assert (await finder(home, "Téléchargements").find("latest:download")).origin == str(newest)
-    assert (await finder(home, ".").find("latest:download")).origin == str(newest)
+    assert (await finder(home, "Téléchargements").find("latest:download", LOCAL)).origin == str(newest)
+    assert (await finder(home, ".").find("latest:download", LOCAL)).origin == str(newest)
 
 
 async def test_a_downloads_folder_that_is_not_allowed_is_not_looked_into(home: Path) -> None:
@@ -146,7 +147,7 @@ async def test_a_folder_that_may_not_be_listed_is_named_with_what_to_do(home: Pa
 
 async def test_the_edit_warns_which_file_was_taken_and_how_old_it_is(home: Path) -> None:
     made(home / "Desktop" / "Screenshot 1.png")
-    (prepared,) = await Studio(finder(home)).prepare(["latest:screenshot"])
+    (prepared,) = await Studio(finder(home)).prepare(["latest:screenshot"], LOCAL)
     when = datetime.fromtimestamp(MORNING).astimezone().strftime("%Y-%m-%d %H:%M")
     assert prepared.warnings == (f"Screenshot 1.png: taken as the newest in {home}/Desktop, from {when}.",)
 
@@ -158,7 +159,7 @@ async def test_the_newest_is_checked_like_any_picture_and_the_refusal_names_it(
     made(home / "Downloads" / "good.png")
     made(home / "Downloads" / "bad.png", 1, content)
     with pytest.raises(PictureRefused, match=r"'latest:download': 'bad\.png', taken as the newest in "):
-        await Studio(finder(home)).prepare(["latest:download"])
+        await Studio(finder(home)).prepare(["latest:download"], LOCAL)
 
 
 async def test_a_newest_that_is_too_large_is_named(home: Path) -> None:
@@ -172,14 +173,14 @@ async def test_a_newest_that_is_too_large_is_named(home: Path) -> None:
 
 async def test_an_upload_is_found_by_its_id_alone(home: Path) -> None:
     (home / "uploads" / UPLOAD).write_bytes(PNG)
-    found = await finder(home).find(f"upload:{UPLOAD}")
+    found = await finder(home).find(f"upload:{UPLOAD}", LOCAL)
     assert (found.origin, found.data, found.note) == (f"upload:{UPLOAD}", PNG, None)
 
 
 async def test_an_upload_is_checked_like_any_picture(home: Path) -> None:
     (home / "uploads" / UPLOAD).write_bytes(SECRET)
     with pytest.raises(PictureRefused, match="there is no picture inside"):
-        await Studio(finder(home)).prepare([f"upload:{UPLOAD}"])
+        await Studio(finder(home)).prepare([f"upload:{UPLOAD}"], LOCAL)
 
 
 async def test_an_upload_that_was_replaced_by_a_link_is_not_followed(home: Path) -> None:
@@ -188,5 +189,5 @@ async def test_an_upload_that_was_replaced_by_a_link_is_not_followed(home: Path)
 
 
 async def test_where_no_uploads_are_kept_an_upload_is_gone(home: Path) -> None:
-    nowhere = Finder(allowed=[home], folder=home, recall=Gallery(home))
+    nowhere = local_finder([home], home, Gallery(home))
     assert "the upload is gone" in await refusal(nowhere, f"upload:{UPLOAD}")

@@ -22,11 +22,13 @@ from tests.pictures import (
     stored,
     swapped_profile,
 )
+from tests.rooms import local_finder
 
 from kontext_edit.errors import NoSuchTask, PictureRefused
 from kontext_edit.images.prepare import MAX_SIDE, Prepared, Studio, prepare
-from kontext_edit.images.sources import Finder, Found, Recalled
+from kontext_edit.images.sources import Found, Recalled
 from kontext_edit.images.wording import HOW_TO_GIVE
+from kontext_edit.task import LOCAL
 
 KEY = b"-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAA\n-----END OPENSSH PRIVATE KEY-----\n"
 JPEG = encoded(photograph(), "JPEG", quality=90)
@@ -313,26 +315,28 @@ def test_any_picture_becomes_one_within_the_limits(
     assert b"SECRET" not in (result.data or b"SECRET")
 
 
-async def recall(task_id: str | None, number: int) -> Recalled:
-    raise NoSuchTask(f"nobody knows the task {task_id}, let alone its picture {number}", "See get_task.")
+async def recall(task_id: str | None, number: int, owner: str) -> Recalled:
+    raise NoSuchTask(
+        f"nobody knows the task {task_id}, let alone its picture {number}", f"See get_task, {owner}."
+    )
 
 
 @pytest.fixture
 def studio(tmp_path: Path) -> Studio:
     (tmp_path / "a.jpg").write_bytes(JPEG)
     (tmp_path / "photo.png").write_bytes(KEY)
-    return Studio(Finder(allowed=[tmp_path], folder=tmp_path, recall=recall))
+    return Studio(local_finder([tmp_path], tmp_path, recall))
 
 
 async def test_several_sources_come_back_in_their_order(studio: Studio) -> None:
     url = "https://host.example/b.png"
-    results = await studio.prepare(["a.jpg", url, "a.jpg", "a.jpg"])
+    results = await studio.prepare(["a.jpg", url, "a.jpg", "a.jpg"], LOCAL)
     assert [result.media_type or result.url for result in results] == ["image/jpeg", url, *["image/jpeg"] * 2]
 
 
 async def test_every_problem_is_told_in_one_refusal(studio: Studio, tmp_path: Path) -> None:
     with pytest.raises(PictureRefused) as caught:
-        await studio.prepare(["photo.png", "a.jpg", "none.gif", "task:zz"])
+        await studio.prepare(["photo.png", "a.jpg", "none.gif", "task:zz"], LOCAL)
     assert caught.value.message == (
         "images[0] 'photo.png': there is no picture inside: it is a text that looks like a key or "
         f"certificate; nothing was sent; images[2] 'none.gif': there is no such file; looked in: {tmp_path}; "
@@ -340,22 +344,22 @@ async def test_every_problem_is_told_in_one_refusal(studio: Studio, tmp_path: Pa
     )
     assert caught.value.hint == (
         "Use JPEG, PNG, WebP, GIF, TIFF, BMP, AVIF and HEIC. Convert anything else to PNG or JPEG first. "
-        f"{HOW_TO_GIVE} See get_task."
+        f"{HOW_TO_GIVE} See get_task, local."
     )
 
 
 async def test_the_same_hint_is_given_once(studio: Studio) -> None:
     with pytest.raises(PictureRefused) as caught:
-        await studio.prepare(["none.gif", "none.webp"])
+        await studio.prepare(["none.gif", "none.webp"], LOCAL)
     assert caught.value.hint == HOW_TO_GIVE
 
 
 async def test_a_failure_that_is_no_refusal_is_not_disguised(tmp_path: Path) -> None:
-    async def broken(task_id: str | None, number: int) -> Recalled:
-        raise OSError(task_id, number)
+    async def broken(task_id: str | None, number: int, owner: str) -> Recalled:
+        raise OSError(task_id, number, owner)
 
     with pytest.raises(OSError, match="1"):
-        await Studio(Finder(allowed=[], folder=tmp_path, recall=broken)).prepare(["last", "none.gif"])
+        await Studio(local_finder([], tmp_path, broken)).prepare(["last", "none.gif"], LOCAL)
 
 
 async def test_at_most_two_pictures_are_prepared_at_a_time_and_a_cancelled_one_gives_its_turn_back(
@@ -364,15 +368,15 @@ async def test_at_most_two_pictures_are_prepared_at_a_time_and_a_cancelled_one_g
     running: list[int] = []
     started, gate = asyncio.Semaphore(0), asyncio.Event()
 
-    async def slow(task_id: str | None, number: int) -> Recalled:
+    async def slow(task_id: str | None, number: int, owner: str) -> Recalled:
         running.append(number)
         started.release()
         await gate.wait()
-        raise NoSuchTask(f"{task_id} {number}")
+        raise NoSuchTask(f"{task_id} {number} {owner}")
 
-    studio = Studio(Finder(allowed=[], folder=tmp_path, recall=slow))
-    first = asyncio.ensure_future(studio.prepare(["last#1", "last#2", "last#3"]))
-    second = asyncio.ensure_future(studio.prepare(["last#4"]))
+    studio = Studio(local_finder([], tmp_path, slow))
+    first = asyncio.ensure_future(studio.prepare(["last#1", "last#2", "last#3"], LOCAL))
+    second = asyncio.ensure_future(studio.prepare(["last#4"], LOCAL))
     await started.acquire()
     await started.acquire()
     assert running == [1, 2]

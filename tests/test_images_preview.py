@@ -6,19 +6,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageDraw, ImageEnhance
 from tests.pictures import corners, cut_out, decoded, encoded, noise, photograph
+from tests.rooms import Gallery, local_finder
 
 from kontext_edit.errors import PictureRefused
-from kontext_edit.images.prepare import look_again, prepare
-from kontext_edit.images.preview import Look, changed_percent, inspect, preview
+from kontext_edit.images.prepare import Studio, prepare
+from kontext_edit.images.preview import Look, changed_percent, inspect, preview_of, sheet
 from kontext_edit.images.scale import resized
 from kontext_edit.images.sources import Found
+from kontext_edit.task import LOCAL, Source
 
 
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP"])
 def test_a_whole_result_tells_what_it_is(file_format: str) -> None:
-    result = inspect(encoded(photograph(), file_format))
+    result = inspect(encoded(photograph(), file_format), Look.of(photograph()))
     assert (result.format, result.width, result.height) == (file_format.lower(), 600, 400)
-    assert changed_percent(result.look, Look.of(photograph())) == 0.0
+    assert result.changed_percent == 0.0
+    assert seen(result.preview).size == (512, 341)
+
+
+def test_a_result_is_compared_with_nothing_where_its_source_is_not_known() -> None:
+    assert inspect(encoded(photograph())).changed_percent is None
 
 
 def test_a_result_with_a_second_picture_inside_is_a_jpeg() -> None:
@@ -100,28 +107,33 @@ def test_any_two_pictures_can_be_compared(mode: str, sizes: list[int]) -> None:
     assert 0.0 <= changed_percent(before, after) <= 100.0
 
 
-def test_a_picture_on_disk_looks_as_it_did_when_it_was_prepared(tmp_path: Path) -> None:
+def studio(folder: Path) -> Studio:
+    return Studio(local_finder([folder], folder, Gallery(folder)))
+
+
+async def test_a_picture_on_disk_looks_as_it_did_when_it_was_prepared(tmp_path: Path) -> None:
     data = encoded(photograph((2400, 1600)), "JPEG")
     (tmp_path / "x.jpg").write_bytes(data)
     prepared = prepare(Found("x.jpg", data, None))
-    again = look_again(str(tmp_path / "x.jpg"), prepared.sha256)
+    again = await studio(tmp_path).again(Source(str(tmp_path / "x.jpg"), prepared.sha256), LOCAL)
     assert prepared.look is not None
     assert again is not None
-    assert changed_percent(prepared.look, again) == 0.0
+    assert again.look is not None
+    assert changed_percent(prepared.look, again.look) == 0.0
 
 
-def test_a_source_that_is_gone_or_another_one_by_now_is_not_compared_with(tmp_path: Path) -> None:
+async def test_a_source_that_is_gone_or_another_one_by_now_is_not_compared_with(tmp_path: Path) -> None:
     data = encoded(photograph((64, 64)), "PNG")
     (tmp_path / "x.png").write_bytes(data)
     sha256 = prepare(Found("x.png", data, None)).sha256
-    assert look_again(str(tmp_path / "gone.png"), sha256) is None
+    assert await studio(tmp_path).again(Source(str(tmp_path / "gone.png"), sha256), LOCAL) is None
     (tmp_path / "x.png").write_bytes(encoded(photograph((65, 64)), "PNG"))
-    assert look_again(str(tmp_path / "x.png"), sha256) is None
+    assert await studio(tmp_path).again(Source(str(tmp_path / "x.png"), sha256), LOCAL) is None
 
 
-def test_a_picture_that_is_gone_is_refused_and_says_which(tmp_path: Path) -> None:
-    with pytest.raises(PictureRefused, match=r"gone\.png is gone"):
-        preview([tmp_path / "gone.png"])
+def preview(paths: list[Path]) -> bytes:
+    """The previews of files, side by side."""
+    return sheet([preview_of(path.read_bytes()) for path in paths])
 
 
 def saved(folder: Path, *pictures: Image.Image) -> list[Path]:

@@ -6,8 +6,10 @@ links       http(s) URLs, checked and handed on
 inline      data URLs and bare base64
 clipboard   what the person copied last
 latest      the newest screenshot or download
-uploads     what the person gave through the App
+ways        what errors advise, at home and from afar
 decode      bytes -> pixels, within limits
+bands       a large picture's pixels, shrunk band by band
+arenas      memory that decoding needs for a moment
 colour      any colour mode and profile -> sRGB
 prepare     all of it: sources -> what upstream gets
 preview     a result -> a small preview, and how much of the picture changed

@@ -11,6 +11,7 @@ from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
 from kontext_edit.errors import PictureRefused
+from kontext_edit.images.arenas import share_arenas
 from kontext_edit.images.scale import fitted
 from kontext_edit.images.wording import MEGABYTE, megabytes
 
@@ -29,9 +30,10 @@ READABLE = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "HEIF")
 ACCEPTED = "JPEG, PNG, WebP, GIF, TIFF, BMP, AVIF and HEIC"
 
 # Pillow's own limit looks at the size before a JPEG is reduced and would refuse a 200-megapixel phone
-# photograph. `_check_size` takes its place, before any decoding.
+# photograph. `check_size` takes its place, before any decoding.
 Image.MAX_IMAGE_PIXELS = None
 
+share_arenas()
 pillow_heif.register_heif_opener()  # pyright: ignore[reportUnknownMemberType]  # its options are untyped
 
 _TILE_WIDTH, _TILE_LENGTH = 322, 323
@@ -120,12 +122,12 @@ def load(image: ImageFile.ImageFile, data: bytes, side: int | None = None) -> No
     coded = image.width * image.height
     if isinstance(image, JpegImageFile) and side is not None:
         image.draft(None, _wanted(image.size, side))
-        _check_size(coded, MAX_CODED_PIXELS)
+        check_size(coded, MAX_CODED_PIXELS)
         if not _decodes_in_strips(data):
-            _check_size(coded, MAX_PIXELS)
+            check_size(coded)
     elif isinstance(image, TiffImagePlugin.TiffImageFile):
-        _check_size(_tile_pixels(image), MAX_PIXELS)
-    _check_size(image.width * image.height, MAX_PIXELS)
+        check_size(_tile_pixels(image))
+    check_size(image.width * image.height)
     image.load()
 
 
@@ -138,7 +140,8 @@ def _wanted(size: tuple[int, int], side: int) -> tuple[int, int]:
     return close if close[0] * close[1] >= _AMPLE else fitted(size, side)
 
 
-def _check_size(pixels: int, limit: int) -> None:
+def check_size(pixels: int, limit: int = MAX_PIXELS) -> None:
+    """Raises PictureRefused where a picture has more pixels than are decoded."""
     if pixels > limit:
         raise PictureRefused(
             f"it has {pixels / 1e6:,.0f} megapixels, more than the {limit / 1e6:.0f} that are decoded",

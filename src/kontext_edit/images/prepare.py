@@ -3,16 +3,18 @@
 import asyncio
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path, PurePath
-from typing import Literal
+from functools import partial
+from pathlib import PurePath
+from typing import Literal, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
 
 from PIL import ExifTags, Image, ImageFile
 
 from kontext_edit.errors import KontextError, NoSuchTask, PictureRefused
+from kontext_edit.images.bands import in_bands
 from kontext_edit.images.colour import resizable, to_srgb
 from kontext_edit.images.decode import load, opened
 from kontext_edit.images.encode import encode
@@ -20,6 +22,7 @@ from kontext_edit.images.preview import Look
 from kontext_edit.images.scale import fitted, resized
 from kontext_edit.images.sources import Finder, Found, label
 from kontext_edit.images.wording import shown
+from kontext_edit.task import Source
 
 MAX_SIDE = 1568
 """Pixels; the model's longest side, so that anything beyond is wasted upload."""
@@ -45,6 +48,8 @@ _UPRIGHT = {
 """EXIF's orientations and what turns them upright."""
 
 Encoding = Literal["data-url", "base64"]
+Args = ParamSpec("Args")
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,17 +116,6 @@ def prepare(found: Found) -> Prepared:
     )
 
 
-def look_again(origin: str, sha256: str) -> Look | None:
-    """What a local source looked like, after a restart; None where it is not at hand unchanged."""
-    try:
-        data = Path(origin).read_bytes()
-        if hashlib.sha256(data).hexdigest() != sha256:
-            return None
-        return prepare(Found(origin, data, None)).look
-    except (OSError, ValueError, PictureRefused):
-        return None
-
-
 def _pixels(data: bytes) -> tuple[Image.Image, list[str]]:
     """The first frame, upright and fitted, as sRGB; and what there is to say about it."""
     with opened(data) as image:
@@ -131,11 +125,15 @@ def _pixels(data: bytes) -> tuple[Image.Image, list[str]]:
                 f"it is only {image.width}x{image.height} pixels; at least {MIN_SIDE} a side are needed",
                 "Use a larger picture: the model works at about one megapixel.",
             )
-        load(image, data, MAX_SIDE)
-        turn = _UPRIGHT.get(_orientation(image))  # after loading: some formats turn themselves, or tell late
+        small = in_bands(image, data, MAX_SIDE)
+        if small is None:
+            load(image, data, MAX_SIDE)
+            plain = resizable(image)
+            small = resized(plain, fitted(plain.size, MAX_SIDE)).copy()
+            turn = _UPRIGHT.get(_orientation(image))  # now: some formats turn themselves, or tell late
+        else:
+            turn = _UPRIGHT.get(_orientation(small))
         profile = image.info.get("icc_profile")
-        plain = resizable(image)
-        small = resized(plain, fitted(plain.size, MAX_SIDE)).copy()
     small, warning = to_srgb(small, profile if isinstance(profile, bytes) and profile else None)
     warnings += [warning] if warning else []
     return small if turn is None else small.transpose(turn), warnings
@@ -158,19 +156,35 @@ def _orientation(image: Image.Image) -> int:
 _turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
 
 
+async def _take_turn(work: Callable[[], Coroutine[object, object, Answer]]) -> Answer:
+    """Decode in turn; a thread cannot be stopped, so that cancelled work keeps its turn to the end."""
+    turns = _turns.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(_DECODES))
+    await turns.acquire()
+    job = asyncio.ensure_future(work())
+    job.add_done_callback(lambda _: turns.release())
+    return await asyncio.shield(job)
+
+
+async def in_turn(work: Callable[Args, Answer], *args: Args.args, **kwargs: Args.kwargs) -> Answer:
+    """Carry out work with pictures in a thread, and never so much of it that nothing else gets a thread."""
+    return await _take_turn(lambda: asyncio.to_thread(work, *args, **kwargs))
+
+
 class Studio:
     """Prepares all the sources of an edit."""
 
     def __init__(self, finder: Finder) -> None:
         self._finder = finder
 
-    async def prepare(self, sources: Sequence[str]) -> list[Prepared]:
-        """Prepare sources side by side, and tell every problem at once.
+    async def prepare(self, sources: Sequence[str], owner: str) -> list[Prepared]:
+        """Prepare the sources that an owner named side by side, and tell every problem at once.
 
         Raises:
             PictureRefused: Some cannot be used; the message names each.
         """
-        outcomes = await asyncio.gather(*map(self._one, sources), return_exceptions=True)
+        outcomes = await asyncio.gather(
+            *(_take_turn(partial(self._read, source, owner)) for source in sources), return_exceptions=True
+        )
         prepared: list[Prepared] = []
         refused: dict[str, KontextError] = {}
         for index, (source, outcome) in enumerate(zip(sources, outcomes, strict=True)):
@@ -186,16 +200,19 @@ class Studio:
             raise PictureRefused(message, " ".join(hints))
         return prepared
 
-    async def _one(self, source: str) -> Prepared:
-        """One source, in its turn; a thread cannot be stopped, so a cancelled one keeps it to the end."""
-        turns = _turns.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(_DECODES))
-        await turns.acquire()
-        work = asyncio.ensure_future(self._read(source))
-        work.add_done_callback(lambda _: turns.release())
-        return await asyncio.shield(work)
+    async def again(self, source: Source, owner: str) -> Prepared | None:
+        """A source of an earlier edit of the owner's; None where it is not at hand unchanged."""
+        data = await self._finder.again(source, owner)
+        if data is None:
+            return None
+        found = Found(source.origin, data, None)
+        try:
+            return await in_turn(prepare, found)
+        except PictureRefused:
+            return None
 
-    async def _read(self, source: str) -> Prepared:
-        found = await self._finder.find(source)
+    async def _read(self, source: str, owner: str) -> Prepared:
+        found = await self._finder.find(source, owner)
         try:
             return await asyncio.to_thread(prepare, found)
         except PictureRefused as refused:
