@@ -1,8 +1,10 @@
 """What an answer of the API says about money, and what becomes of it."""
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
+from itertools import pairwise
 
 import httpx
 import pytest
@@ -25,6 +27,7 @@ from kontext_edit.errors import (
     UpstreamError,
 )
 from kontext_edit.novita import Novita, RemoteStatus
+from kontext_edit.pace import OwnNoticeboard, Pace, Pacemaker
 
 
 def client(upstream: Upstream, clock: FakeClock) -> Novita:
@@ -110,18 +113,27 @@ async def test_a_cut_after_a_refusal_ends_the_attempts(clock: FakeClock) -> None
     assert len(upstream.requests) == 2
 
 
-async def test_retry_after_is_honoured_and_bounded(clock: FakeClock) -> None:
+async def test_retry_after_is_honoured_and_its_other_form_is_not_read(clock: FakeClock) -> None:
     upstream = Upstream(
         error(429, **{"Retry-After": "7"}),
-        error(429, **{"Retry-After": "9999"}),
+        error(503, **{"Retry-After": "50"}),
         error(429, **{"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}),
         ACCEPTED,
     )
     await submit(upstream, clock)
-    asked, bounded, doubled = clock.slept
+    asked, long, doubled = clock.slept
     assert 7 <= asked <= 8.75
-    assert 20 <= bounded <= 25
+    assert 50 <= long <= 62.5
     assert 4 <= doubled <= 5
+
+
+async def test_upstream_that_asks_for_more_patience_than_there_is_ends_the_attempts(clock: FakeClock) -> None:
+    upstream = Upstream(error(429, "RATE_LIMIT_EXCEEDED", **{"Retry-After": "9999"}), ACCEPTED)
+    with pytest.raises(RateLimited) as caught:
+        await submit(upstream, clock)
+    assert clock.slept == []
+    assert caught.value.billed is Billed.NO
+    assert "429" in caught.value.message
 
 
 async def test_attempts_end_and_say_that_nothing_was_billed(clock: FakeClock) -> None:
@@ -234,6 +246,66 @@ async def test_a_useless_answer_about_a_task_is_an_error_of_its_kind(
 ) -> None:
     with pytest.raises(kind):
         await poll(Upstream(answer), clock)
+
+
+async def test_a_webhook_is_named_only_where_one_is_wanted(clock: FakeClock) -> None:
+    upstream = Upstream(ACCEPTED)
+    novita = client(upstream, clock)
+    await novita.submit("/v3/async/flux-1-kontext-pro", BODY, webhook="https://edits.example/webhooks/e/m")
+    await novita.submit("/v3/async/flux-1-kontext-pro", BODY)
+    with_one, without = (json.loads(request.content) for request in upstream.requests)
+    assert with_one == {**BODY, "extra": {"webhook": {"url": "https://edits.example/webhooks/e/m"}}}
+    assert without == BODY
+
+
+async def test_a_429_makes_the_next_submissions_leave_one_after_the_other(clock: FakeClock) -> None:
+    left_at: list[float] = []
+
+    def noted(_: httpx.Request) -> httpx.Response:
+        left_at.append(clock.now())
+        return httpx.Response(200, json={"task_id": "t-1"})
+
+    upstream = Upstream(error(429, **{"Retry-After": "10"}), noted)
+    novita = client(upstream, clock)
+    began = clock.now()
+    await asyncio.gather(*(novita.submit("/x", BODY) for _ in range(4)))
+    assert len(left_at) == 4
+    left_at.clear()
+    await asyncio.gather(*(novita.submit("/x", BODY) for _ in range(4)))
+    assert clock.now() - began >= 10
+    assert all(later - earlier >= 0.2 for earlier, later in pairwise(left_at))
+
+
+async def test_a_submission_that_finds_no_slot_for_long_fails_unsent_and_unbilled(clock: FakeClock) -> None:
+    board = OwnNoticeboard()
+    full = Pace(slot_at=clock.now() + 400, interval=2.0, slowed_at=clock.now()).written()
+    await board.shared("pace", lambda _: full)
+    upstream = Upstream(ACCEPTED)
+    novita = Novita(
+        "https://api.example", SecretStr(KEY), clock, upstream.transport, pace=Pacemaker(clock, board)
+    )
+    with pytest.raises(RateLimited, match="was not sent") as caught:
+        await novita.submit("/x", BODY)
+    assert upstream.requests == []
+    assert (caught.value.billed, caught.value.retryable) == (Billed.NO, True)
+    assert await board.shared("pace", lambda fact: fact or "") == full
+
+
+@pytest.mark.parametrize(
+    ("times", "seconds"),
+    [
+        ({"submit_time_ms": "1750000000000", "complete_time_ms": 1750000007250}, 7.25),
+        ({"submit_time_ms": None, "complete_time_ms": 1750000007250}, None),
+        ({}, None),
+        (["odd"], None),
+        (None, None),
+    ],
+)
+async def test_how_long_upstream_worked_is_told_by_its_own_clock(
+    times: object, seconds: float | None, clock: FakeClock
+) -> None:
+    answer = task_answer("SUCCEED", "https://cdn.example/1.png", extra={"debug_info": times})
+    assert (await client(Upstream(answer), clock).result("t-1")).render_seconds == seconds
 
 
 async def test_the_balance_comes_in_ten_thousandths_of_a_dollar(clock: FakeClock) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import httpx
 from pydantic import BaseModel, BeforeValidator, SecretStr, ValidationError
@@ -28,6 +28,8 @@ from kontext_edit.errors import (
     Unavailable,
     UpstreamError,
 )
+from kontext_edit.pace import Pacemaker
+from kontext_edit.telemetry import NO_MEASURES, Measures
 
 KEY_PAGE = "https://novita.ai/settings/key-management"
 
@@ -37,7 +39,8 @@ _LIMITS = httpx.Limits(max_connections=64, max_keepalive_connections=16, keepali
 
 _ATTEMPTS = 5
 _FIRST_PAUSE_SECONDS = 1.0
-_LONGEST_PAUSE_SECONDS = 20.0
+_PATIENCE_SECONDS = 300.0
+"""For so long a submission waits for its slot at most, or because upstream asks it to."""
 
 _NO_TASK_WAS_MADE = frozenset({"CREATE_TASK_FAILED", "BILLING_FAILED"})
 """Reasons of a 500 that rule out an accepted edit [docs]."""
@@ -96,6 +99,11 @@ def _number_or_none(value: object) -> object:
         return None
 
 
+def _object_or_empty(value: object) -> object:
+    """What only helps must not spoil the answer that it stands in."""
+    return cast("object", value) if isinstance(value, dict) else {}
+
+
 _Number = Annotated[int | None, BeforeValidator(_number_or_none)]
 _Text = Annotated[str, BeforeValidator(lambda value: value if isinstance(value, str) else "")]
 
@@ -110,8 +118,14 @@ class _RemoteImage(BaseModel):
     image_url: _Text = ""
 
 
+class _RemoteTimes(BaseModel):
+    submit_time_ms: _Number = None
+    complete_time_ms: _Number = None
+
+
 class _RemoteExtra(BaseModel):
     seed: _Number = None
+    debug_info: Annotated[_RemoteTimes, BeforeValidator(_object_or_empty)] = _RemoteTimes()
 
 
 class _RemoteAnswer(BaseModel):
@@ -136,6 +150,8 @@ class Result:
     reason: str
     image_urls: tuple[str, ...]
     seed: int | None
+    render_seconds: float | None = None
+    """How long upstream worked on it, from taking it to its end."""
 
 
 class Novita:
@@ -146,12 +162,23 @@ class Novita:
         key: the bearer token; appears nowhere but in the request's header.
         clock: for the pauses between attempts.
         transport: the seam for tests and for the embedded sandbox; None is the network.
+        pace: how fast submissions may leave; None is a pace of this client's own.
+        measures: counts questions and refusals.
     """
 
-    def __init__(
-        self, base_url: str, key: SecretStr, clock: Clock, transport: httpx.AsyncBaseTransport | None
+    def __init__(  # noqa: PLR0913 - what a server for many adds is named
+        self,
+        base_url: str,
+        key: SecretStr,
+        clock: Clock,
+        transport: httpx.AsyncBaseTransport | None,
+        *,
+        pace: Pacemaker | None = None,
+        measures: Measures = NO_MEASURES,
     ) -> None:
         self._clock = clock
+        self._measures = measures
+        self._pace = pace or Pacemaker(clock)
         self._key = key
         self._jitter = random.Random()  # noqa: S311 - spreads retries, guards nothing
         self._http = httpx.AsyncClient(
@@ -163,29 +190,41 @@ class Novita:
             verify=system_certificates(),
         )
 
-    async def submit(self, endpoint: str, body: Mapping[str, Any]) -> str:
+    async def submit(
+        self, endpoint: str, body: Mapping[str, Any], *, webhook: str | None = None, owner: str = ""
+    ) -> str:
         """Submit an edit; returns upstream's task id.
+
+        Args:
+            endpoint: path of the tier.
+            body: the edit.
+            webhook: where upstream shall tell of its end; None asks for nothing of the kind.
+            owner: whose edit it is: where upstream takes few, owners take turns.
 
         Raises:
             UpstreamError: it was certainly not accepted; nothing was billed.
             SubmissionUnclear: it may have been accepted, and must not be repeated.
         """
-        failure: KontextError | None = None
+        if webhook is not None:
+            body = {**body, "extra": {"webhook": {"url": webhook}}}
+        latest = self._clock.monotonic() + _PATIENCE_SECONDS
+        failure: UpstreamError | None = None
         for attempt in range(_ATTEMPTS):
             if failure is not None:
                 await self._clock.sleep(self._pause(attempt, failure))
+            sent_at = await self._pace.slot(latest - self._clock.monotonic(), owner=owner)
             try:
-                response = await self._http.post(endpoint, json=body)
-            except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-                failure = Unavailable(f"The API cannot be reached: {self._safe(error)}.", _HINTS[Unavailable])
-                continue
-            except httpx.HTTPError as error:
-                raise _unclear(f"the connection broke ({type(error).__name__})") from None
-            failure = self._submission_error(response)
-            if failure is None:
-                return _accepted_id(response)
-            if not failure.retryable:
-                raise failure
+                task_id = await self._post(endpoint, body)
+            except RateLimited as error:
+                await self._pace.refused(error.retry_after, sent_at=sent_at)
+                if (error.retry_after or 0) > latest - self._clock.monotonic():
+                    raise
+                failure = error
+            except Unavailable as error:
+                failure = error
+            else:
+                self._pace.went_well()
+                return task_id
         raise failure or Unavailable("The API cannot be reached.", _HINTS[Unavailable])
 
     async def result(self, task_id: str) -> Result:
@@ -194,6 +233,7 @@ class Novita:
         Raises:
             UpstreamError: no usable answer; `retryable` says whether asking again makes sense.
         """
+        self._measures.polled()
         response = await self._get("/v3/async/task-result", {"task_id": task_id})
         try:
             answer = _RemoteAnswer.model_validate_json(response.content)
@@ -207,6 +247,7 @@ class Novita:
             reason=self._scrub(answer.task.reason)[:500],
             image_urls=tuple(image.image_url for image in answer.images or () if image.image_url),
             seed=answer.extra.seed if answer.extra else None,
+            render_seconds=_render_seconds(answer.extra),
         )
 
     async def balance_usd(self) -> Decimal:
@@ -224,6 +265,20 @@ class Novita:
     async def close(self) -> None:
         """Close the connections."""
         await self._http.aclose()
+
+    async def _post(self, endpoint: str, body: Mapping[str, Any]) -> str:
+        """Submit once."""
+        try:
+            response = await self._http.post(endpoint, json=body)
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            raise Unavailable(
+                f"The API cannot be reached: {self._safe(error)}.", _HINTS[Unavailable]
+            ) from None
+        except httpx.HTTPError as error:
+            raise _unclear(f"the connection broke ({type(error).__name__})") from None
+        if refusal := self._submission_error(response):
+            raise refusal
+        return _accepted_id(response)
 
     async def _get(self, path: str, query: dict[str, str]) -> httpx.Response:
         try:
@@ -249,16 +304,17 @@ class Novita:
         fallback = Unavailable if response.is_server_error else UpstreamError
         kind = _ERROR_BY_REASON.get(body.reason) or _ERROR_BY_STATUS.get(response.status_code, fallback)
         told = self._scrub(": ".join(filter(None, [body.reason, body.message])))[:300]
+        if kind is RateLimited:
+            self._measures.rate_limited()
         error = kind(f"The API refused with {response.status_code} {told}".rstrip(), _HINTS[kind])
         if "retry-after" in response.headers:
             error.retry_after = _seconds(response.headers["retry-after"])
         return error
 
-    def _pause(self, attempt: int, failure: KontextError) -> float:
+    def _pause(self, attempt: int, failure: UpstreamError) -> float:
         """Seconds before the next attempt: what upstream asked for, else doubling, with jitter."""
-        asked = failure.retry_after if isinstance(failure, UpstreamError) else None
         doubling = _FIRST_PAUSE_SECONDS * 2 ** (attempt - 1)
-        return min(asked or doubling, _LONGEST_PAUSE_SECONDS) * self._jitter.uniform(1.0, 1.25)
+        return (failure.retry_after or doubling) * self._jitter.uniform(1.0, 1.25)
 
     def _safe(self, error: httpx.HTTPError) -> str:
         return self._scrub(str(error) or type(error).__name__)
@@ -293,6 +349,14 @@ def _accepted_id(response: httpx.Response) -> str:
     if not isinstance(task_id, str) or not task_id:
         raise _unclear("the answer named no task id")
     return task_id
+
+
+def _render_seconds(extra: _RemoteExtra | None) -> float | None:
+    """From the times by upstream's own clock, where both are told [guide]."""
+    times = extra.debug_info if extra else _RemoteTimes()
+    if times.submit_time_ms is None or times.complete_time_ms is None:
+        return None
+    return (times.complete_time_ms - times.submit_time_ms) / 1000
 
 
 def _told(response: httpx.Response) -> _ErrorBody:

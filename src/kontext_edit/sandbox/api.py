@@ -7,7 +7,7 @@ price, and fetches nothing. Two words in a prompt let a caller try errors withou
     sandbox:reject    the submission is refused with 400 ILLEGAL_PROMPT
 
 Result links are signed, and valid for `link_seconds` from the moment at which the result was asked for;
-asking again brings new ones.
+asking again brings new ones. Where an edit names a webhook on this machine, its result is posted there.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ import hmac
 import secrets
 import sys
 import uuid
+from collections.abc import AsyncGenerator
 from decimal import Decimal
 from functools import lru_cache, partial
 from typing import Any, cast
@@ -30,6 +31,7 @@ from starlette.routing import Route
 from kontext_edit.clock import Clock, SystemClock
 from kontext_edit.loopback import address, listen
 from kontext_edit.pricing import quote
+from kontext_edit.sandbox.courier import Courier
 from kontext_edit.sandbox.painter import Format, PaintJob, paint
 from kontext_edit.sandbox.refusals import RefusedError
 from kontext_edit.sandbox.tasks import FAIL_WORD, Ledger, Phase, Progression, Submission, Task
@@ -66,6 +68,7 @@ class Sandbox:
         self._base_url = base_url.rstrip("/")
         self._link_seconds = link_seconds
         self._ledger = Ledger()
+        self._courier = Courier(clock)
         self._secret = secrets.token_bytes(32)
         self._painted = lru_cache(maxsize=_KEPT_PAINTINGS)(self._paint)
         self.app = Starlette(
@@ -83,6 +86,7 @@ class Sandbox:
                 HTTPException: _no_such_api,
                 ClientDisconnect: _nobody_listens,
             },
+            lifespan=self._lifespan,
         )
         self.app.router.redirect_slashes = False
 
@@ -90,6 +94,15 @@ class Sandbox:
     def submissions(self) -> list[Submission]:
         """Every accepted edit in order, as far back as the sandbox remembers (the latest 1,000 or so)."""
         return self._ledger.submissions
+
+    async def close(self) -> None:
+        """End what goes on beside the requests; a server does so when it shuts down."""
+        await self._courier.close()
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, _: Starlette) -> AsyncGenerator[None]:
+        yield
+        await self.close()
 
     async def _submit(self, tier: str, request: Request) -> Response:
         self._admit(request)
@@ -105,15 +118,16 @@ class Sandbox:
             )
         self.balance_usd -= price
         task_id = str(uuid.uuid4())
-        self._ledger.add(
-            Task(
-                submission=Submission(task_id, tier, body, price),
-                seed=_seed(body),
-                submitted_at=self._clock.now(),
-                started=self._clock.monotonic(),
-                weight=len(raw),
-            )
+        task = Task(
+            submission=Submission(task_id, tier, body, price),
+            seed=_seed(body),
+            submitted_at=self._clock.now(),
+            started=self._clock.monotonic(),
+            weight=len(raw),
         )
+        self._ledger.add(task)
+        if task.webhook:
+            self._courier.start(self._bring_to_its_end(task))
         return JSONResponse({"task_id": task_id})
 
     async def _task_result(self, request: Request) -> Response:
@@ -122,8 +136,24 @@ class Sandbox:
         if not task_id:
             raise RefusedError(400, "INVALID_REQUEST_BODY", "The query needs a task_id.")
         task = self._find(task_id)
+        return JSONResponse(self._result(task, self._advance(task)))
+
+    def _advance(self, task: Task) -> Phase:
+        """Look how far a task is; its end is told where it was asked for, once."""
+        was_under_way = task.completed_at is None
         phase = task.advance(self._progression, self._clock.monotonic())
-        return JSONResponse(self._result(task, phase))
+        if task.webhook and was_under_way and task.completed_at is not None:
+            self._courier.deliver(task.webhook, self._result(task, phase))
+        return phase
+
+    async def _bring_to_its_end(self, task: Task) -> None:
+        """See the end of a task that takes a time, also when nobody asks."""
+        while task.completed_at is None:
+            left = self._progression.left(self._clock.monotonic() - task.started)
+            if left is None:
+                return
+            await self._clock.sleep(left)
+            self._advance(task)
 
     async def _balance(self, request: Request) -> Response:
         self._admit(request)

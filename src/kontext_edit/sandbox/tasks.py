@@ -40,6 +40,10 @@ class Immediate:
         """Seconds from submission to the finish, for a task that was found done after `elapsed`."""
         return 0.0
 
+    def left(self, elapsed: float) -> float | None:  # noqa: ARG002 - likewise
+        """Seconds until it is done by itself; None where only polls bring it on."""
+        return 0.0
+
 
 @dataclass(frozen=True, slots=True)
 class AfterPolls:
@@ -57,6 +61,10 @@ class AfterPolls:
         """Seconds from submission to the finish, for a task that was found done after `elapsed`."""
         return elapsed
 
+    def left(self, elapsed: float) -> float | None:  # noqa: ARG002 - likewise
+        """Seconds until it is done by itself; None where only polls bring it on."""
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class AfterSeconds:
@@ -73,6 +81,10 @@ class AfterSeconds:
     def took(self, elapsed: float) -> float:  # noqa: ARG002 - likewise
         """Seconds from submission to the finish, for a task that was found done after `elapsed`."""
         return self.seconds
+
+    def left(self, elapsed: float) -> float | None:
+        """Seconds until it is done by itself; None where only polls bring it on."""
+        return max(0.0, self.seconds - elapsed)
 
 
 Progression = Immediate | AfterPolls | AfterSeconds
@@ -139,6 +151,11 @@ class Task:
                 return phase
             self.completed_at = self.submitted_at + progression.took(elapsed)
         return Phase.FAILED if self.fails else Phase.SUCCEED
+
+    @property
+    def webhook(self) -> str | None:
+        """Where its end is to be told [docs]."""
+        return self.submission.body.get("extra", {}).get("webhook", {}).get("url")
 
     @property
     def fails(self) -> bool:

@@ -29,6 +29,20 @@ MAX_SIDE = 6_000
 MAX_BODY_BYTES = 64 << 20
 """Room for four such pictures in Base64."""
 
+_EXTRA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "webhook": {
+            "type": "object",
+            "properties": {"url": {"type": "string", "pattern": "^https?://."}},
+            "required": ["url"],
+            "additionalProperties": False,
+        }
+    },
+    "additionalProperties": False,
+}
+"""What an asynchronous API takes beside a tier's own parameters [docs]."""
+
 _DATA_URL = re.compile(r"data:image/[\w.+-]+;base64,", re.IGNORECASE)
 _WEB_URL = re.compile(r"https?://", re.IGNORECASE)
 _SHOWN_CHARACTERS = 160
@@ -89,6 +103,7 @@ def _refuse_constant(name: str) -> NoReturn:
 def _validator(tier: str) -> Draft202012Validator:
     """The tier's schema as the wire has it: `images` may be absent, an unknown member may not be there."""
     schema = copy.deepcopy(TIERS[tier].model_json_schema())
+    schema["properties"]["extra"] = _EXTRA
     schema["required"] = [name for name in schema["required"] if name != "images"]
     return Draft202012Validator(schema)
 
