@@ -13,7 +13,8 @@ from tests.conftest import KEY
 
 from kontext_edit.budget import BUDGET_SETTINGS
 from kontext_edit.errors import InvalidSettings
-from kontext_edit.settings import NOVITA_URL, Settings, given, is_loopback, read_settings
+from kontext_edit.reader import given, is_loopback
+from kontext_edit.settings import NOVITA_URL, Settings, read_settings
 
 LOOPBACK = "http://127.0.0.1:8787"
 

@@ -1,4 +1,4 @@
-"""A place to listen on that this machine alone can reach."""
+"""A place to listen on, which this machine alone can reach unless others are asked who they are."""
 
 import ipaddress
 import socket
@@ -8,23 +8,25 @@ from kontext_edit.errors import InvalidArguments
 _PORTS = range(65_536)
 
 
-def listen(host: str, port: int, *, who: str) -> socket.socket:
-    """Listen on a loopback address; port 0 picks a free one.
+def listen(host: str, port: int, *, who: str, anywhere: bool = False) -> socket.socket:
+    """Listen on an address, as a rule a loopback one; port 0 picks a free one.
 
     Args:
         host: an address, or `localhost`.
         port: 0 to 65535.
         who: what listens, as the beginning of a sentence.
+        anywhere: whether other machines may reach it.
 
     Raises:
         InvalidArguments: if the address is not a loopback one, or cannot be listened on.
     """
     if port not in _PORTS:
         raise InvalidArguments([f"{port} is no port."], "Choose one from 1 to 65535; 0 picks a free one.")
-    if not _is_loopback(host):
+    if not anywhere and not _is_loopback(host):
         raise InvalidArguments(
             [f"{who} serves this machine alone, and {host} is not a loopback address."],
-            "Leave the host out, or use 127.0.0.1, ::1 or localhost.",
+            "Leave the host out, or use 127.0.0.1, ::1 or localhost. Other machines are served by "
+            "`kontext-edit serve` with KONTEXT_AUTH, which says how callers prove who they are.",
         )
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:

@@ -2,10 +2,11 @@
 
 import csv
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from kontext_edit.app import open_journal
 from kontext_edit.budget import Spending
 from kontext_edit.clock import SystemClock
 from kontext_edit.journal.book import Journal
@@ -14,6 +15,7 @@ from kontext_edit.pricing import usd
 from kontext_edit.request import parse_estimate, parse_list
 from kontext_edit.results import Structured
 from kontext_edit.settings import Settings
+from kontext_edit.task import LOCAL
 from kontext_edit.tools import estimated, listed
 
 LEDGER_COLUMNS = ("day", "tier", "provider", "edits", "unclear", "spent_usd")
@@ -27,8 +29,8 @@ async def prices(arguments: dict[str, Any], settings: Settings) -> Structured:
     """
     call = parse_estimate(arguments)
     async with _journal(settings) as journal:
-        result = await estimated(call, settings, journal, SystemClock().now())
-        return result.structured_content or {}
+        spendings = await journal.spendings(settings.limits, LOCAL, SystemClock().now())
+    return estimated(call, settings.provider, spendings).structured_content or {}
 
 
 async def tasks(arguments: dict[str, Any], settings: Settings) -> Structured:
@@ -39,7 +41,7 @@ async def tasks(arguments: dict[str, Any], settings: Settings) -> Structured:
     """
     call = parse_list(arguments)
     async with _journal(settings) as journal:
-        return (await listed(call, journal)).structured_content or {}
+        return (await listed(call, journal, LOCAL)).structured_content or {}
 
 
 async def spent(settings: Settings) -> tuple[list[LedgerRow], list[Spending]]:
@@ -49,7 +51,7 @@ async def spent(settings: Settings) -> tuple[list[LedgerRow], list[Spending]]:
         JournalUnavailable: the journal cannot be read.
     """
     async with _journal(settings) as journal:
-        return await journal.ledger(), await journal.spendings(settings.limits, SystemClock().now())
+        return await journal.ledger(), await journal.spendings(settings.limits, LOCAL, SystemClock().now())
 
 
 def cells(row: LedgerRow) -> tuple[str, ...]:
@@ -64,9 +66,19 @@ def put_csv(rows: list[LedgerRow]) -> None:
     writer.writerows(map(cells, rows))
 
 
+async def with_journal(settings: Settings, work: Callable[[Journal], Awaitable[None]]) -> None:
+    """Do something with the journal.
+
+    Raises:
+        KontextError: what `work` raises, or that the journal cannot be used.
+    """
+    async with _journal(settings) as journal:
+        await work(journal)
+
+
 @asynccontextmanager
 async def _journal(settings: Settings) -> AsyncGenerator[Journal]:
-    journal = Journal(settings.journal_path)
+    journal = open_journal(settings)
     try:
         yield journal
     finally:

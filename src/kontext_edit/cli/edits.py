@@ -22,6 +22,7 @@ from kontext_edit.images.sources import Kind, kind_of
 from kontext_edit.request import EditCall
 from kontext_edit.results import Structured, task_result
 from kontext_edit.settings import Settings
+from kontext_edit.task import LOCAL
 from kontext_edit.waiting import Outcome
 
 _ROUND_SECONDS = 40.0
@@ -30,6 +31,8 @@ _ROUND_SECONDS = 40.0
 
 class Person:
     """Who sits at the terminal: sees a bar, and answers questions there."""
+
+    owner = LOCAL
 
     def __init__(self, bar: Progress) -> None:
         self._bar = bar
@@ -168,7 +171,10 @@ async def _interruptible(app: App, handle: str, clock: Clock, caller: Caller) ->
 
 
 async def _told(editor: Editor, outcome: Outcome) -> Structured:
-    result = task_result(outcome.task, outcome.progress_percent, preview=None, notes=outcome.notes)
+    places = await editor.places(outcome.task)
+    result = task_result(
+        outcome.task, outcome.progress_percent, places=places, preview=None, notes=outcome.notes
+    )
     await editor.delivered(outcome.task)
     return result.structured_content or {}
 

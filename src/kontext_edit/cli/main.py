@@ -4,7 +4,8 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Callable, Generator, Sequence
+import time
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import version
@@ -15,15 +16,17 @@ import typer
 
 from kontext_edit import http_door
 from kontext_edit.cli import books, edits, output
+from kontext_edit.cli import tokens as tokens_of
 from kontext_edit.cli.options import Rules, edit_rules, estimate_rules, options, values
 from kontext_edit.doctor import State, examine
 from kontext_edit.errors import InvalidArguments, KontextError
-from kontext_edit.logs import Keyless
+from kontext_edit.journal.book import Journal
+from kontext_edit.logs import formatter
 from kontext_edit.request import PublicStatus, parse_edit, parse_task
 from kontext_edit.results import Structured
 from kontext_edit.sandbox.api import serve as serve_sandbox
 from kontext_edit.sandbox.tasks import parse_progression
-from kontext_edit.settings import given, read_settings
+from kontext_edit.settings import read_settings
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +68,7 @@ def run(arguments: Sequence[str]) -> None:
     """
     output.cope_with_any_text(sys.stdout, sys.stderr)
     handler = output.StderrHandler(logging.WARNING)
-    handler.setFormatter(Keyless(given(os.environ.get("NOVITA_API_KEY"))))
+    handler.setFormatter(formatter(os.environ))
     root = logging.getLogger()
     root.addHandler(handler)
     try:
@@ -202,13 +205,46 @@ def sandbox(
 @_commands.command()
 def serve(
     *,
-    host: Annotated[str, typer.Option(help="A loopback address.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="A loopback address; with KONTEXT_AUTH any.", show_default=True)
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="A port of this machine; 0 picks a free one.")] = 8765,
     allow: _Allow = None,
 ) -> None:
-    """Serve MCP over HTTP to this machine, for several clients at once."""
+    """Serve MCP over HTTP to this machine; with KONTEXT_AUTH to callers anywhere (docs/operating.md)."""
     with _errors_told(as_json=False):
         http_door.serve(host=host, port=port, allow=allow or ())
+
+
+_tokens = typer.Typer(help="Static tokens for callers of a server for many.", no_args_is_help=True)
+_commands.add_typer(_tokens, name="tokens")
+
+
+@_tokens.command("add")
+def add_token(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Whose it is; their edits belong to it.")],
+    *,
+    scope: Annotated[str, typer.Option(help="edit, read (look only) or metrics.")] = "edit",
+) -> None:
+    """Make a token and print it, once."""
+    _with_journal(lambda journal: tokens_of.add(journal, name, scope, time.time()))
+
+
+@_tokens.command("list")
+def list_tokens(*, json: _Json = False) -> None:
+    """List the tokens; not what they are."""
+    _with_journal(lambda journal: tokens_of.show(journal, as_json=json))
+
+
+@_tokens.command("remove")
+def remove_token(name: Annotated[str, typer.Argument(metavar="NAME")]) -> None:
+    """End a token."""
+    _with_journal(lambda journal: tokens_of.remove(journal, name))
+
+
+def _with_journal(work: Callable[[Journal], Coroutine[object, object, None]]) -> None:
+    with _errors_told(as_json=False):
+        asyncio.run(books.with_journal(read_settings(), work))
 
 
 def _finish(content: Structured, *, as_json: bool) -> None:

@@ -42,9 +42,11 @@ def put_json(content: object) -> None:
 
 
 def put_task(content: Structured) -> None:
-    """A task: the pictures' paths on stdout, one a line, and the rest of it on stderr."""
+    """A task: the pictures' paths or links on stdout, one a line, and the rest of it on stderr."""
     for picture in content["images"]:
-        if Path(picture["path"]).exists():
+        if url := picture.get("url"):
+            _put(url)
+        elif "path" in picture and Path(picture["path"]).exists():
             _put(picture["path"])
     say(_headline(content))
     for warning in content["warnings"]:

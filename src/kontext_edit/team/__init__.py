@@ -1,0 +1,1 @@
+"""The public door: who is asking, and what is not let in."""
