@@ -7,22 +7,81 @@ one bus. Each piece of news says only that something should be read again.
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 import mcp_types as types
 from mcp.server.context import ServerRequestContext
+from mcp.server.lowlevel import Server
 from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler
 from mcp.shared.exceptions import MCPError
 from mcp.shared.subscriptions import ResourcesListChanged, ResourceUpdated, ServerEvent
 
 from kontext_edit.addresses import TASKS, task_uri
+from kontext_edit.errors import KontextError
+from kontext_edit.mcp_caller import owner_of
 from kontext_edit.task import Status, Task
+from kontext_edit.tools import Workshop
 
 Context = ServerRequestContext[None, Any]
 
 
+def add_to(server: Server[None], workshop: Workshop) -> "Bulletins":
+    """Let clients follow what happens."""
+    bulletins = Bulletins(workshop)
+
+    async def listen(
+        ctx: Context, params: types.SubscriptionsListenRequestParams
+    ) -> types.SubscriptionsListenResult:
+        with suppress(KontextError):  # where the parts cannot be opened, nothing happens to tell of
+            await bulletins.follow()
+        return await bulletins.of(owner_of(ctx)).listen(ctx, params)
+
+    async def subscribe(ctx: Context, params: types.SubscribeRequestParams) -> types.EmptyResult:
+        try:
+            await bulletins.follow()
+        except KontextError as error:
+            raise MCPError(types.INTERNAL_ERROR, f"{error.message} {error.hint}".strip()) from error
+        return await bulletins.of(owner_of(ctx)).subscribe(ctx, params)
+
+    async def unsubscribe(ctx: Context, params: types.UnsubscribeRequestParams) -> types.EmptyResult:
+        return await bulletins.of(owner_of(ctx)).unsubscribe(ctx, params)
+
+    async def keep_told(ctx: Context, params: types.NotificationParams) -> None:
+        await bulletins.of(owner_of(ctx)).keep_told(ctx, params)
+
+    server.add_request_handler("resources/subscribe", types.SubscribeRequestParams, subscribe)
+    server.add_request_handler("resources/unsubscribe", types.UnsubscribeRequestParams, unsubscribe)
+    server.add_request_handler("subscriptions/listen", types.SubscriptionsListenRequestParams, listen)
+    server.add_notification_handler("notifications/initialized", types.NotificationParams, keep_told)
+    return bulletins
+
+
+class Bulletins:
+    """One bulletin for each owner who wants to hear: nobody is told of another's edits."""
+
+    def __init__(self, workshop: Workshop) -> None:
+        self._workshop = workshop
+        self._of: dict[str, Bulletin] = {}
+
+    async def follow(self) -> None:
+        """Hear of every move; it begins with a client's first interest, so that a start opens no journal."""
+        journal = await self._workshop.journal()
+        if self.moved not in journal.on_move:
+            journal.on_move.append(self.moved)
+
+    def of(self, owner: str) -> "Bulletin":
+        """What the clients of this owner are told."""
+        return self._of.setdefault(owner, Bulletin())
+
+    def moved(self, task: Task) -> None:
+        """An edit was begun, or is somewhere else than before."""
+        if task.owner in self._of:
+            self._of[task.owner].moved(task)
+
+
 class Bulletin:
-    """Carries what an edit's move changes to every client of this server."""
+    """Carries what an edit's move changes to every client of its owner."""
 
     def __init__(self) -> None:
         self._bus = InMemorySubscriptionBus()

@@ -7,8 +7,9 @@ not any client asks.
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
+from contextvars import Context
 
 from kontext_edit.clock import Clock
 from kontext_edit.errors import JournalUnavailable
@@ -51,15 +52,20 @@ class Caretaker:
         """What this process does for the edit, while it does."""
         return self._jobs.get(task.id)
 
-    async def take_up(self, task: Task) -> None:
-        """Look after an edit that somebody asks for, unless another process does."""
-        if task.id not in self._jobs and await self._journal.claim(task, self._clock.now()):
-            self.start(task, self._resume(task))
+    async def take_up(self, tasks: Sequence[Task]) -> None:
+        """Look after edits that somebody asks for, unless another process does."""
+        foreign = [task for task in tasks if task.id not in self._jobs]
+        if not foreign:
+            return
+        for task in await self._journal.unheld(foreign, self._clock.now()):
+            if task.id not in self._jobs and await self._journal.claim(task, self._clock.now()):
+                self.start(task, self._resume(task))
 
     def begin_rounds(self) -> None:
         """From now on renew the leases and take over what was left behind."""
         if self._rounds is None:
-            self._rounds = asyncio.create_task(self._go_round(), name="caretaker")
+            # In a context of its own: what it takes up did not come from the call that opened the parts.
+            self._rounds = asyncio.create_task(self._go_round(), name="caretaker", context=Context())
 
     async def close(self) -> None:
         """Stop looking after anything, and give the leases back, so that another process may go on."""

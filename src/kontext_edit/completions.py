@@ -10,6 +10,7 @@ from mcp.shared.exceptions import MCPError
 
 from kontext_edit import addresses
 from kontext_edit.errors import KontextError, NoSuchTask
+from kontext_edit.mcp_caller import owner_of
 from kontext_edit.prompts import recipe_named
 from kontext_edit.task import Task
 from kontext_edit.tools import Workshop
@@ -23,11 +24,11 @@ _OFFERED = 100
 
 def add_to(server: Server[None], workshop: Workshop) -> None:
     """Let clients complete the ids in addresses and the arguments of prompts."""
-    offers = Offers(workshop)
 
-    async def complete(_ctx: Context, params: types.CompleteRequestParams) -> types.CompleteResult:
+    async def complete(ctx: Context, params: types.CompleteRequestParams) -> types.CompleteResult:
         name, typed = params.argument.name, params.argument.value
         before = (params.context and params.context.arguments) or {}
+        offers = Offers(workshop, owner_of(ctx))
         try:
             if isinstance(params.ref, types.PromptReference):
                 values = await offers.for_prompt(params.ref.name, name)
@@ -41,10 +42,11 @@ def add_to(server: Server[None], workshop: Workshop) -> None:
 
 
 class Offers:
-    """Where the values come from."""
+    """Where the values come from, for one owner."""
 
-    def __init__(self, workshop: Workshop) -> None:
+    def __init__(self, workshop: Workshop, owner: str) -> None:
         self._workshop = workshop
+        self._owner = owner
 
     async def for_prompt(self, prompt: str, name: str) -> list[str]:
         """Values for an argument of a prompt; for a picture also the earlier results."""
@@ -53,7 +55,8 @@ class Offers:
             raise _no_argument(name, arguments)
         if not arguments[name].picture:
             return list(arguments[name].choices or arguments[name].suggestions)
-        return ["last", "clipboard", *(source for task in await self._tasks() for source in _sources(task))]
+        always = ["last"] if self._workshop.remote else ["last", "clipboard"]
+        return [*always, *(source for task in await self._tasks() for source in _sources(task))]
 
     async def for_address(self, template: str, name: str, before: dict[str, str]) -> list[str]:
         """Values for a part of an address; `before` are the parts that are filled in."""
@@ -73,12 +76,12 @@ class Offers:
 
     async def _tasks(self) -> list[Task]:
         journal = await self._workshop.journal()
-        return [task for _, task in await journal.latest(limit=_LOOKED_THROUGH)]
+        return [task for _, task in await journal.latest(self._owner, limit=_LOOKED_THROUGH)]
 
     async def _numbers(self, handle: str) -> list[str]:
         journal = await self._workshop.journal()
         try:
-            task = await journal.get(handle)
+            task = await journal.get(handle, self._owner)
         except NoSuchTask:
             return []
         return [str(number) for number in range(1, len(task.pictures) + 1)]

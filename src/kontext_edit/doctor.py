@@ -15,14 +15,14 @@ from pathlib import Path
 import httpx
 
 from kontext_edit.app import App, open_app
-from kontext_edit.budget import BUDGET_SETTINGS
 from kontext_edit.clock import SystemClock
 from kontext_edit.errors import InvalidSettings, JournalUnavailable, KontextError
 from kontext_edit.images.wording import listed
 from kontext_edit.novita import KEY_PAGE
 from kontext_edit.pricing import quotes, usd
-from kontext_edit.settings import Settings, given, read_settings
-from kontext_edit.task import SANDBOX
+from kontext_edit.reader import given
+from kontext_edit.settings import Settings, read_settings
+from kontext_edit.task import LOCAL, SANDBOX
 
 _LITTLE_SPACE = 500_000_000
 """Bytes; a person should know when there are fewer."""
@@ -156,28 +156,28 @@ def _allowed(settings: Settings, *, named: bool) -> Check:
 
 async def _journal(app: App) -> Check:
     try:
-        await app.journal.last()
+        await app.journal.last(LOCAL)
     except JournalUnavailable as error:
         return Check("journal", State.PROBLEM, error.message, error.hint)
-    damaged = sorted(app.settings.home.glob(f"{app.journal.path.name}.damaged-*"))
+    damaged = sorted(app.settings.home.glob(f"{app.settings.journal_path.name}.damaged-*"))
     if damaged:
-        found = f"{app.journal.path} opens; kept aside because damaged: {listed(damaged)}"
+        found = f"{app.journal.place} opens; kept aside because damaged: {listed(damaged)}"
         return Check("journal", State.WARNING, found, "Edits in there are not known any more; move it away.")
-    return Check("journal", State.OK, f"{app.journal.path} opens")
+    return Check("journal", State.OK, f"{app.journal.place} opens")
 
 
 async def _budgets(app: App) -> list[Check]:
     """What is left of each limit; nothing where the journal cannot tell."""
     try:
-        spendings = await app.journal.spendings(app.settings.limits, SystemClock().now())
+        spendings = await app.journal.spendings(app.settings.limits, LOCAL, SystemClock().now())
     except JournalUnavailable:
         return []
     checks: list[Check] = []
     for spending in spendings:
-        period, amount = spending.limit.period, usd(spending.limit.amount_usd)
-        found = f"{usd(spending.left_usd)} of {amount} USD left for the {period}"
+        limit = spending.limit
+        found = f"{usd(spending.left_usd)} of {usd(limit.amount_usd)} USD left for the {limit.period}"
         enough = spending.left_usd >= quotes()[0].total_usd
-        advice = "" if enough else f"{BUDGET_SETTINGS[period]} raises it; it starts anew by itself."
+        advice = "" if enough else f"{limit.setting} raises it; it starts anew by itself."
         checks.append(Check("budget", State.OK if enough else State.WARNING, found, advice))
     return checks
 

@@ -9,7 +9,7 @@ import logging
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from kontext_edit import endings
@@ -18,6 +18,7 @@ from kontext_edit.caller import Caller
 from kontext_edit.caretaker import Caretaker
 from kontext_edit.clock import Clock
 from kontext_edit.consent import ask_above, is_dear, price_of
+from kontext_edit.delivery import Deliveries
 from kontext_edit.errors import (
     FateUnknown,
     JournalUnavailable,
@@ -29,17 +30,22 @@ from kontext_edit.errors import (
     SubmissionUnclear,
     TaskGone,
 )
+from kontext_edit.fetcher import Fetcher, look_of
 from kontext_edit.gallery import Gallery
-from kontext_edit.images.prepare import Prepared, Studio, look_again
-from kontext_edit.images.preview import Look, preview
+from kontext_edit.images.prepare import Prepared, Studio
+from kontext_edit.images.preview import Look
 from kontext_edit.journal.book import Journal
 from kontext_edit.novita import Novita, RemoteStatus, Result
 from kontext_edit.pricing import edit_price, usd
 from kontext_edit.request import EditCall
 from kontext_edit.settings import Settings
+from kontext_edit.store.place import Places
 from kontext_edit.task import BATCH, Source, Status, Task, parent_of
+from kontext_edit.telemetry import Observer, Stage
+from kontext_edit.turnstile import Turnstile
 from kontext_edit.waiting import Outcome, WaitingRoom, usual_seconds
 from kontext_edit.watcher import Watcher
+from kontext_edit.webhook import Webhook
 
 logger = logging.getLogger(__name__)
 
@@ -51,9 +57,19 @@ _ATTACHED = "The same edit was asked for before: nothing new was billed. For a n
 _PAUSES_BETWEEN_FETCHES = (0.5, 2.0, 6.0)
 _REST_SECONDS = (30.0, 300.0)
 _PAUSE_WITHOUT_JOURNAL = 1.0
-_ARRIVAL_SECONDS = 3.0
-"""An assistant that wants a new take thinks for longer; a client that just gave up asks again sooner."""
 _CLOSING_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sharing:
+    """What an edit meets where many owners share a server, or where links are fetched."""
+
+    turnstile: Turnstile | None = None
+    """Where edits wait for their turn; without it they are submitted at once."""
+    webhook: Webhook | None = None
+    """Where upstream tells of an edit's end; without it upstream is asked."""
+    fetcher: Fetcher | None = None
+    """What fetches the pictures behind links; without it their results are compared with nothing."""
 
 
 class Editor:
@@ -68,6 +84,8 @@ class Editor:
         novita: Novita,
         gallery: Gallery,
         clock: Clock,
+        observer: Observer,
+        sharing: Sharing,
     ) -> None:
         self._settings = settings
         self._journal = journal
@@ -76,14 +94,24 @@ class Editor:
         self._watcher = Watcher(novita, clock)
         self._gallery = gallery
         self._clock = clock
+        self._observer = observer
+        self._turnstile = sharing.turnstile
+        self._webhook = sharing.webhook
+        self._fetcher = sharing.fetcher
         self._caretaker = Caretaker(journal, settings.provider, clock, self._take_up)
+        self._deliveries = Deliveries(journal, clock)
         self._waiting = WaitingRoom(journal, self._caretaker, settings.provider, clock)
         self._unbreakable: set[asyncio.Future[Any]] = set()
-        self._going_out: dict[asyncio.Task[None], Task] = {}
 
     def open(self) -> None:
         """Begin to look after what earlier processes left under way."""
+        if self._webhook is not None:
+            self._journal.on_ring.append(self._watcher.ring)
         self._caretaker.begin_rounds()
+
+    def end_waiting(self) -> None:
+        """This process is about to close: whoever waits is told what is true by now, and to ask again."""
+        self._waiting.close()
 
     async def edit(self, call: EditCall, caller: Caller) -> Outcome:
         """Begin an edit and wait for it as long as the call says; returns how far it is by then.
@@ -114,7 +142,8 @@ class Editor:
         Raises:
             NoSuchTask: nobody here knows the id.
         """
-        (outcome,) = await self._waiting.wait([await self._journal.get(handle)], wait_seconds, caller)
+        task = await self._journal.get(handle, caller.owner)
+        (outcome,) = await self._waiting.wait([task], wait_seconds, caller)
         return outcome
 
     async def follow_all(self, batch: str, wait_seconds: float, caller: Caller) -> list[Outcome]:
@@ -123,37 +152,32 @@ class Editor:
         Raises:
             NoSuchTask: nobody here knows the batch.
         """
-        return await self._waiting.wait(await self._journal.in_batch(batch), wait_seconds, caller)
+        tasks = await self._journal.in_batch(batch, caller.owner)
+        return await self._waiting.wait(tasks, wait_seconds, caller)
 
     def hand_over(self, task: Task) -> None:
-        """Its result goes out now; a moment later the same request counts as a deliberate new take.
-
-        The moment is for a caller that gave up just then and asks again.
-        """
-        if task.status is Status.SUCCEEDED and task.delivered_at is None:
-            delivery = asyncio.create_task(self._deliver_in_a_moment(task))
-            self._going_out[delivery] = task
-            delivery.add_done_callback(lambda done: self._going_out.pop(done, None))
+        """Its result goes out now; a moment later the same request counts as a deliberate new take."""
+        self._deliveries.hand_over(task)
 
     async def delivered(self, task: Task) -> None:
         """The caller has the result."""
-        with suppress(JournalUnavailable):  # then asking again brings it once more, which costs nothing
-            await self._journal.delivered(task, self._clock.now())
-
-    async def _deliver_in_a_moment(self, task: Task) -> None:
-        await self._clock.sleep(_ARRIVAL_SECONDS)
-        await self.delivered(task)
+        await self._deliveries.delivered(task)
 
     async def preview(self, *tasks: Task) -> bytes | None:
         """One small WebP of all pictures of these tasks; None where there is nothing to show."""
-        paths = [picture.path for task in tasks for picture in task.pictures if picture.path.exists()]
-        if not paths:
-            return None
         try:
-            return await asyncio.to_thread(preview, paths)
+            return await self._gallery.preview([picture for task in tasks for picture in task.pictures])
         except (PictureRefused, OSError) as error:
             logger.warning("no preview of %s: %s", tasks[0].handle, error)
             return None
+
+    async def places(self, *tasks: Task) -> Places:
+        """Where the pictures of these tasks are, for whoever asks now: links are signed for this answer."""
+        return await self._gallery.places(tasks)
+
+    async def original(self, task: Task) -> Prepared | None:
+        """The first source as the model saw it; None where it is not at hand unchanged."""
+        return await self._studio.again(task.sources[0], task.owner)
 
     async def lineage(self, task: Task) -> list[str]:
         """What the task was made from, as sources: its parent's picture first, then its grandparent's."""
@@ -161,7 +185,7 @@ class Editor:
         while len(ancestors) < _GENERATIONS and (parent := parent_of(task)):
             ancestors.append(parent.source)
             try:
-                task = await self._journal.get(parent.task_id)
+                task = await self._journal.get(parent.task_id, task.owner)
             except NoSuchTask:
                 break
         return ancestors
@@ -176,29 +200,30 @@ class Editor:
                 while self._unbreakable:
                     await asyncio.wait(self._unbreakable)
         await self._caretaker.close()
-        going_out = dict(self._going_out)
-        for work in (*self._unbreakable, *going_out):
+        for work in self._unbreakable:
             work.cancel()
-        for task in going_out.values():
-            await self.delivered(task)
+        await self._deliveries.close()
 
     async def _edit(self, calls: Sequence[EditCall], batch: str | None, caller: Caller) -> list[Outcome]:
-        pictures = await self._studio.prepare(calls[0].edit.images)  # nothing unchecked leaves the machine
-        tasks = [self._write_up(call, pictures, batch) for call in calls]
-        await self._ask_the_person(tasks, caller, force_new=calls[0].force_new)
+        force_new, wait_seconds = calls[0].force_new, calls[0].wait_seconds
+        with self._observer.stage(Stage.PREPARE):  # nothing unchecked leaves the machine
+            pictures = await self._studio.prepare(calls[0].edit.images, caller.owner)
+        tasks = [self._write_up(call, pictures, batch, caller.owner) for call in calls]
+        await self._ask_the_person(tasks, caller, force_new=force_new)
         begun = await self._unbroken(self._begin(tasks, calls, pictures))
+        del calls, pictures  # a waiting caller needs no megabytes
         asked = {task.id for task in tasks}
         attached = {task.id for task in begun} - asked
         if batch is None and attached and begun[0].status is Status.UNKNOWN:
             raise FateUnknown(begun[0].handle, usd(begun[0].list_price_usd))
         each_once = list({task.id: task for task in begun}.values())
-        outcomes = await self._waiting.wait(each_once, calls[0].wait_seconds, caller)
+        outcomes = await self._waiting.wait(each_once, wait_seconds, caller)
         return [
             replace(outcome, notes=(*outcome.notes, _ATTACHED)) if outcome.task.id in attached else outcome
             for outcome in outcomes
         ]
 
-    def _write_up(self, call: EditCall, pictures: list[Prepared], batch: str | None) -> Task:
+    def _write_up(self, call: EditCall, pictures: list[Prepared], batch: str | None, owner: str) -> Task:
         """The edit as the journal keeps it: no picture, no key."""
         return Task(
             id=f"edit-{uuid.uuid4().hex[:16]}",
@@ -209,6 +234,8 @@ class Editor:
             sources=tuple(Source(picture.origin, picture.sha256) for picture in pictures),
             list_price_usd=edit_price(call.edit),
             created_at=self._clock.now(),
+            status=Status.SUBMITTING if self._turnstile is None else Status.WAITING,
+            owner=owner,
             batch=batch,
             warnings=(*call.warnings, *(warning for picture in pictures for warning in picture.warnings)),
         )
@@ -219,7 +246,7 @@ class Editor:
         if limit is None or not is_dear(tasks, limit):
             return
         new = [task for task in tasks if force_new or await self._journal.earlier(task) is None]
-        spendings = await self._journal.spendings(self._settings.limits, self._clock.now())
+        spendings = await self._journal.spendings(self._settings.limits, caller.owner, self._clock.now())
         refuse_beyond(spendings, price_of(new))  # nobody is asked for what would be refused anyway
         await ask_above(limit, new, caller)
 
@@ -228,7 +255,10 @@ class Editor:
     ) -> list[Task]:
         """Write the edits down before money can move, and set them going; or tell the earlier ones."""
         begun = await self._journal.begin_all(
-            tasks, limits=self._settings.limits, force_new=calls[0].force_new
+            tasks,
+            limits=self._settings.limits,
+            allowance=self._settings.serving.allowance,
+            force_new=calls[0].force_new,
         )
         for task, asked, call in zip(begun, tasks, calls, strict=True):
             if task is asked:
@@ -237,15 +267,37 @@ class Editor:
 
     async def _carry_through(self, task: Task, call: EditCall, pictures: list[Prepared]) -> None:
         """The part of an edit that no caller's cancellation reaches."""
-        task = await self._unbroken(self._submit(task, call, pictures))
-        if not task.settled:
-            await self._see_through(task, before=pictures[0].look)
+        with self._observer.edit(task, bytes_in=sum(len(picture.data or b"") for picture in pictures)):
+            before = asyncio.ensure_future(look_of(pictures[0], self._fetcher))
+            try:
+                task = await self._in_turn(task, call, pictures)
+                del call, pictures  # while upstream works, an edit needs no megabytes
+                if not task.settled:
+                    await self._see_through(task, before)
+            finally:
+                before.cancel()
+
+    async def _in_turn(self, task: Task, call: EditCall, pictures: list[Prepared]) -> Task:
+        """Submit the edit; on a server for many, once its owner's turn has come."""
+        if self._turnstile is None:
+            return await self._unbroken(self._submit(task, call, pictures))
+        async with self._turnstile.turn(task.owner):
+            task = await self._journal.sending(task)
+            if task.status is not Status.SUBMITTING:  # somebody took it for abandoned
+                return task
+            return await self._unbroken(self._submit(task, call, pictures))
 
     async def _submit(self, task: Task, call: EditCall, pictures: list[Prepared]) -> Task:
         """Send the edit once, and write down what came of it."""
         images = [picture.wire(self._settings.image_encoding) for picture in pictures]
         try:
-            task_id = await self._novita.submit(call.edit.endpoint, call.edit.body(images))
+            with self._observer.stage(Stage.SUBMIT):
+                task_id = await self._novita.submit(
+                    call.edit.endpoint,
+                    call.edit.body(images),
+                    webhook=self._webhook.url_for(task.id) if self._webhook else None,
+                    owner=task.owner,
+                )
         except SubmissionUnclear as error:
             return await self._end(task, (Status.UNKNOWN, error.problem))
         except KontextError as error:
@@ -254,19 +306,27 @@ class Editor:
 
     async def _take_up(self, task: Task) -> None:
         """Go on with an edit that another process left behind."""
-        if task.task_id is None:
-            await self._end(task, endings.left_while_submitting(task))
-        else:
-            await self._gallery.clear_away(task)
-            first = task.sources[0]
-            before = await asyncio.to_thread(look_again, first.origin, first.sha256)
-            await self._see_through(task, before=before, at_once=True)
+        with self._observer.edit(task, taken_up=True):
+            if task.status is Status.WAITING:
+                await self._end(task, endings.left_waiting())
+            elif task.task_id is None:
+                await self._end(task, endings.left_while_submitting(task))
+            else:
+                await self._gallery.clear_away(task)
+                await self._see_through(task, asyncio.ensure_future(self._look_again(task)), at_once=True)
 
-    async def _see_through(self, task: Task, *, before: Look | None, at_once: bool = False) -> None:
+    async def _look_again(self, task: Task) -> Look | None:
+        original = await self.original(task)
+        return original and original.look
+
+    async def _see_through(
+        self, task: Task, before: asyncio.Future[Look | None], *, at_once: bool = False
+    ) -> None:
         """From upstream's id to pictures on disk; this is also where a restart picks an edit up."""
         for pause in (*_PAUSES_BETWEEN_FETCHES, None):
             try:
-                result = await self._done_upstream(task, at_once=at_once)
+                with self._observer.stage(Stage.WAIT):
+                    result = await self._done_upstream(task, at_once=at_once)
             except TaskGone as error:
                 await self._end(task, endings.unknown_upstream(task, error))
                 return
@@ -274,7 +334,8 @@ class Editor:
                 await self._end(task, endings.failed_upstream(task, result.reason))
                 return
             try:
-                await self._hang_up(task, result, before)
+                with self._observer.stage(Stage.FETCH):
+                    await self._hang_up(task, result, await before)
             except PictureNotSaved as error:
                 logger.warning("task %s: %s", task.handle, error)
                 if isinstance(error, LinkRefused) and task.age(self._clock.now()) > endings.LINK_SECONDS:
@@ -299,6 +360,7 @@ class Editor:
             since=task.accepted_at or task.created_at,
             usual=await usual_seconds(self._journal, task),
             at_once=at_once,
+            bell=task.id if self._webhook else None,
             on_processing=processing,
         )
 
@@ -311,15 +373,23 @@ class Editor:
         warnings = task.warnings
         if len(pictures) != asked:
             warnings += (f"{asked} pictures were asked for and {len(pictures)} came.",)
-        await self._insist(
+        done = await self._insist(
             lambda: self._journal.succeeded(
-                task, pictures, seed=result.seed, warnings=warnings, at=self._clock.now()
+                task,
+                pictures,
+                seed=result.seed,
+                warnings=warnings,
+                at=self._clock.now(),
+                render_seconds=result.render_seconds,
             ),
             task.handle,
         )
+        self._observer.ended(done)
 
     async def _end(self, task: Task, ending: endings.Ending) -> Task:
-        return await self._insist(lambda: self._journal.ended(task, *ending, self._clock.now()), task.handle)
+        ended = await self._insist(lambda: self._journal.ended(task, *ending, self._clock.now()), task.handle)
+        self._observer.ended(ended)
+        return ended
 
     async def _unbroken(self, work: Coroutine[object, object, Answer]) -> Answer:
         """Carry `work` to its end, whoever stops waiting for it: half of it would leave money in the dark."""

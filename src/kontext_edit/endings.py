@@ -7,6 +7,7 @@ from kontext_edit.errors import (
     Problem,
     SubmissionUnclear,
     TaskGone,
+    Unavailable,
 )
 from kontext_edit.task import SANDBOX, Status, Task
 
@@ -27,6 +28,15 @@ def left_while_submitting(task: Task) -> Ending:
         f"It is not sent again by itself. {_USAGE} To buy it again: force_new: true.",
     )
     return Status.UNKNOWN, unclear.problem
+
+
+def left_waiting() -> Ending:
+    """Its process ended before its turn came."""
+    unsent = Unavailable(
+        "The server was stopped before this edit's turn came: it was not sent, and nothing was billed.",
+        "Call edit_image again with the same arguments.",
+    )
+    return Status.FAILED, unsent.problem
 
 
 def failed_upstream(task: Task, reason: str) -> Ending:

@@ -4,22 +4,42 @@ Handshake clients are asked while the call runs; 2026-07-28 ones get the questio
 bring the answer with the next try.
 """
 
+import json
 import logging
 import secrets
-from typing import Any
+from typing import Any, cast
 
 import mcp_types as types
 from mcp.server.context import ServerRequestContext
 from mcp.shared.exceptions import MCPError
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
-from kontext_edit.caller import Consent
+from kontext_edit.caller import AT_HOME, Consent, Visitor
+from kontext_edit.tools import Workshop
 
 logger = logging.getLogger(__name__)
 
+VISITOR = "kontext.visitor"
+"""Where a door that knows its visitors leaves them in the request's scope."""
+
 _CONSENT = "consent"
 _NO_FIELDS: types.ElicitRequestedSchema = {"type": "object", "properties": {}}
+_ANSWERED = "answered questions"
+"""The fact that all replicas share: which questions were answered, and until when that matters."""
+_QUESTION_SECONDS = 900
+"""No sealed question is taken back after as long as this."""
 _CONSENTS = {"accept": Consent.GIVEN, "decline": Consent.DECLINED, "cancel": Consent.DISMISSED}
+
+
+def visitor_of(ctx: ServerRequestContext[None, Any]) -> Visitor:
+    """Who sent a request; where its door knows no visitors, the person whose machine this is."""
+    request = ctx.request
+    return AT_HOME if request is None else cast("Visitor", request.scope.get(VISITOR, AT_HOME))
+
+
+def owner_of(ctx: ServerRequestContext[None, Any]) -> str:
+    """Whose edits a request is about."""
+    return visitor_of(ctx).owner
 
 
 class McpCaller:
@@ -29,11 +49,16 @@ class McpCaller:
         self,
         ctx: ServerRequestContext[None, Any],
         params: types.CallToolRequestParams,
-        used: set[str],
+        workshop: Workshop,
     ) -> None:
         self._ctx = ctx
         self._params = params
-        self._used = used
+        self._workshop = workshop
+
+    @property
+    def owner(self) -> str:
+        """Whose edits the client sees and begins."""
+        return owner_of(self._ctx)
 
     async def progress(self, percent: float, sentence: str) -> None:
         """Report progress, where the client asked for it."""
@@ -49,7 +74,7 @@ class McpCaller:
         if not _can_show_a_form(session.client_capabilities):
             return Consent.IMPOSSIBLE
         if session.protocol_version in MODERN_PROTOCOL_VERSIONS:
-            return self._answer_of_this_try(question, subject)
+            return await self._answer_of_this_try(question, subject)
         try:
             asked = await session.elicit_form(question, _NO_FIELDS, related_request_id=self._ctx.request_id)
         except MCPError as error:
@@ -57,13 +82,13 @@ class McpCaller:
             return Consent.IMPOSSIBLE
         return _CONSENTS[asked.action]
 
-    def _answer_of_this_try(self, question: str, subject: str) -> Consent:
+    async def _answer_of_this_try(self, question: str, subject: str) -> Consent:
         """2026-07-28 asks by a result; the sealed state ties the answer to what was asked, for one use."""
         state = self._params.request_state
         answer = (self._params.input_responses or {}).get(_CONSENT)
-        if state and isinstance(answer, types.ElicitResult) and state not in self._used:
-            self._used.add(state)
-            if state.partition(" ")[2] == subject:
+        if state and isinstance(answer, types.ElicitResult):
+            name, _, asked = state.partition(" ")
+            if asked == subject and await self._is_first_answer(name):
                 return _CONSENTS[answer.action]
         request = types.ElicitRequest(
             params=types.ElicitRequestFormParams(message=question, requested_schema=_NO_FIELDS)
@@ -73,6 +98,20 @@ class McpCaller:
                 input_requests={_CONSENT: request}, request_state=f"{secrets.token_hex(8)} {subject}"
             )
         )
+
+    async def _is_first_answer(self, question: str) -> bool:
+        """Whether a question was not answered before, at whichever replica: a word given once buys once."""
+        now, first = self._workshop.now(), False
+
+        def note(known: str | None) -> str:
+            nonlocal first
+            answered: dict[str, float] = json.loads(known or "{}")
+            first = question not in answered
+            answered[question] = now + _QUESTION_SECONDS
+            return json.dumps({name: until for name, until in answered.items() if until > now})
+
+        await (await self._workshop.journal()).shared(_ANSWERED, note)
+        return first
 
 
 class InputRequired(Exception):

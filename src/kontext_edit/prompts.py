@@ -17,6 +17,9 @@ from kontext_edit.tools import Workshop
 
 Context = ServerRequestContext[None, Any]
 
+_MOST_PROBLEMS = 20
+"""Told at a time."""
+
 
 def add_to(server: Server[None], workshop: Workshop) -> None:
     """Let clients list the prompts and have them written."""
@@ -53,7 +56,10 @@ def written(recipe: Recipe, arguments: Mapping[str, str], default_tier: str) -> 
     """
     given = {name: value.strip() for name, value in arguments.items() if value.strip()}
     if found := problems(recipe, given):
-        raise MCPError(types.INVALID_PARAMS, f"The prompt {recipe.name} cannot be written. {' '.join(found)}")
+        raise MCPError(
+            types.INVALID_PARAMS,
+            f"The prompt {recipe.name} cannot be written. {' '.join(found[:_MOST_PROBLEMS])}",
+        )
     return recipe.write({"tier": recipe.tier or default_tier, **given})
 
 

@@ -5,11 +5,12 @@ Nothing else is dropped: an unknown parameter, or one of another tier, is a prob
 """
 
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import MISSING, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
@@ -37,8 +38,13 @@ PublicStatus = Literal["queued", "processing", "succeeded", "failed", "unknown"]
 _PROMPT_TOKENS = 512
 """Kontext reads so many tokens of a prompt and cuts the rest (T5's limit in diffusers' pipeline)."""
 _CHARACTERS_A_TOKEN = 4
+_MOST_ARGUMENTS = 100
 _SHOWN_CHARACTERS = 60
+_NEARBY = 20
 _LISTS = {"images", "prompts"}
+_PROMPTS = {"prompt", "prompts"}
+UNWRITABLE = re.compile("[\0\ud800-\udfff]")
+"""What no database and no request can hold."""
 _ANY_PROMPT = "-"
 """Stands in for the prompt while the rest of a call with `prompts` is validated."""
 
@@ -168,14 +174,32 @@ def _parse(model: type[Model], arguments: Arguments) -> Model:
 
 def _validated(model: type[Model], given: dict[str, Any]) -> tuple[Model | None, list[str]]:
     """The model, or None and every problem that keeps it from being one."""
-    problems = _strangers(given, model)
     known = {name: value for name, value in given.items() if name in model.model_fields}
+    unwritable = _unwritable(known)
+    problems = [*_strangers(given, model), *unwritable.values()]
     try:
         valid = model.model_validate(known)
     except ValidationError as error:
         rules = properties(model)
-        return None, problems + [_problem(detail, rules, known) for detail in _first_by_field(error)]
+        found = [detail for detail in _first_by_field(error) if detail["loc"][0] not in unwritable]
+        return None, problems + [_problem(detail, rules, known) for detail in found]
     return (None if problems else valid), problems
+
+
+def _unwritable(known: Mapping[str, Any]) -> dict[str, str]:
+    """What is wrong, by parameter, with prompts that no database and no request can hold."""
+    problems: dict[str, str] = {}
+    for name in _PROMPTS & known.keys():
+        prompts = known[name] if isinstance(known[name], list) else [known[name]]
+        for prompt in prompts:
+            if isinstance(prompt, str) and (found := UNWRITABLE.search(prompt)):
+                what = "a NUL character" if found[0] == "\0" else "half of a character (a lone surrogate)"
+                nearby = _shown(prompt[max(0, found.start() - _NEARBY) : found.end() + _NEARBY])
+                problems[name] = (
+                    f"`{name}` has {what} in {nearby}, which cannot be sent or written down: leave it out."
+                )
+                break
+    return problems
 
 
 def _tierless_problems(given: dict[str, Any]) -> list[str]:
@@ -187,9 +211,11 @@ def _tierless_problems(given: dict[str, Any]) -> list[str]:
 
 def _given(arguments: Arguments) -> dict[str, Any]:
     """What was chosen. Some clients send a list as a string of JSON, which is taken for the list."""
+    if len(arguments) > _MOST_ARGUMENTS:  # to say of each of a million what it may mean would take a minute
+        raise InvalidArguments([f"There are {len(arguments)} arguments, and no tool takes so many."])
     chosen = {name: value for name, value in arguments.items() if value is not None}
     for name in _LISTS & chosen.keys():
-        with suppress(ValueError):
+        with suppress(ValueError, RecursionError):
             value = json.loads(chosen[name]) if isinstance(chosen[name], str) else None
             chosen[name] = value if isinstance(value, list) else chosen[name]
     return chosen
@@ -221,7 +247,7 @@ def _of_other_tiers(name: str, having: list[str], tier: str) -> str:
 
 
 def _unheard_of(name: str, known: list[str], close_to: list[str]) -> str:
-    close = get_close_matches(name, close_to, n=1)
+    close = get_close_matches(name, close_to, n=1) if len(name) <= _SHOWN_CHARACTERS else []
     meant = f"Did you mean `{close[0]}`?" if close else f"Known are {', '.join(known)}."
     return f"There is no parameter {_shown(name)}. {meant}"
 
@@ -269,5 +295,6 @@ def _warnings(edit: Kontext) -> Iterable[str]:
 
 def _shown(value: object) -> str:
     """A value as an error quotes it: short and on one line, whatever it is."""
-    text = repr(value)
+    few = cast("Sequence[object]", value)[:_SHOWN_CHARACTERS] if isinstance(value, (str, list)) else value
+    text = repr(few)
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"

@@ -1,12 +1,12 @@
 """The resources: the edits and their pictures, and what the tiers take and cost, to be read by address."""
 
-import asyncio
 import base64
 import json
 import textwrap
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager, suppress
-from typing import Any
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import mcp_types as types
 from mcp.server.context import ServerRequestContext
@@ -14,17 +14,20 @@ from mcp.server.lowlevel import Server
 from mcp.shared.exceptions import MCPError
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
-from kontext_edit import addresses
+from kontext_edit import addresses, bulletin
 from kontext_edit.addresses import picture_uri, task_uri
-from kontext_edit.bulletin import Bulletin
 from kontext_edit.caller import Consent
-from kontext_edit.errors import KontextError, NoSuchResource, NoSuchTask
+from kontext_edit.errors import KontextError, NoSuchResource, NoSuchTask, PictureRefused
+from kontext_edit.mcp_caller import owner_of
 from kontext_edit.pricing import price_rows
 from kontext_edit.results import Structured, list_result
 from kontext_edit.schema import markdown_table, parameter_rows
 from kontext_edit.task import BATCH, Picture, Task
 from kontext_edit.tiers import PRICES_AS_OF, TIERS
 from kontext_edit.tools import Workshop, batch_told, task_told
+
+if TYPE_CHECKING:
+    from kontext_edit.gallery import Gallery
 
 Context = ServerRequestContext[None, Any]
 Contents = types.TextResourceContents | types.BlobResourceContents
@@ -72,20 +75,15 @@ _TEMPLATES = (
 
 def add_to(server: Server[None], workshop: Workshop) -> None:
     """Let clients list, read and follow the resources."""
-    shelf, bulletin = Shelf(workshop), Bulletin()
-
-    async def follow_the_journal() -> None:
-        """What clients are told begins with their first interest, so that a start opens no journal."""
-        journal = await workshop.journal()
-        if bulletin.moved not in journal.on_move:
-            journal.on_move.append(bulletin.moved)
+    bulletins = bulletin.add_to(server, workshop)
 
     async def list_resources(
-        _ctx: Context, _params: types.PaginatedRequestParams | None
+        ctx: Context, _params: types.PaginatedRequestParams | None
     ) -> types.ListResourcesResult:
         with _as_protocol_errors():
-            await follow_the_journal()
-            return types.ListResourcesResult(resources=[*_ALWAYS_THERE, *await shelf.newest()])
+            await bulletins.follow()
+            newest = await Shelf(workshop, owner_of(ctx)).newest()
+            return types.ListResourcesResult(resources=[*_ALWAYS_THERE, *newest])
 
     async def list_templates(
         _ctx: Context, _params: types.PaginatedRequestParams | None
@@ -95,44 +93,32 @@ def add_to(server: Server[None], workshop: Workshop) -> None:
     async def read(ctx: Context, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
         try:
             with _as_protocol_errors():
-                return types.ReadResourceResult(contents=[await shelf.read(params.uri)])
+                return types.ReadResourceResult(
+                    contents=[await Shelf(workshop, owner_of(ctx)).read(params.uri)]
+                )
         except NoSuchTask as error:
             modern = ctx.protocol_version in MODERN_PROTOCOL_VERSIONS
             code = types.INVALID_PARAMS if modern else NO_SUCH_RESOURCE
             raise MCPError(code, _told(error), data={"uri": params.uri}) from error
 
-    async def listen(
-        ctx: Context, params: types.SubscriptionsListenRequestParams
-    ) -> types.SubscriptionsListenResult:
-        with suppress(KontextError):  # where the parts cannot be opened, nothing happens to tell of
-            await follow_the_journal()
-        return await bulletin.listen(ctx, params)
-
-    async def subscribe(ctx: Context, params: types.SubscribeRequestParams) -> types.EmptyResult:
-        with _as_protocol_errors():
-            await follow_the_journal()
-        return await bulletin.subscribe(ctx, params)
-
     server.add_request_handler("resources/list", types.PaginatedRequestParams, list_resources)
     server.add_request_handler("resources/templates/list", types.PaginatedRequestParams, list_templates)
     server.add_request_handler("resources/read", types.ReadResourceRequestParams, read)
-    server.add_request_handler("resources/subscribe", types.SubscribeRequestParams, subscribe)
-    server.add_request_handler("resources/unsubscribe", types.UnsubscribeRequestParams, bulletin.unsubscribe)
-    server.add_request_handler("subscriptions/listen", types.SubscriptionsListenRequestParams, listen)
-    server.add_notification_handler("notifications/initialized", types.NotificationParams, bulletin.keep_told)
 
 
 class Shelf:
-    """What stands at the addresses."""
+    """What stands at the addresses, for one owner."""
 
-    def __init__(self, workshop: Workshop) -> None:
+    def __init__(self, workshop: Workshop, owner: str) -> None:
         self._workshop = workshop
+        self._owner = owner
 
     async def newest(self) -> list[types.Resource]:
         """The latest edits: one under way as a task, a finished one as its pictures that are still there."""
         journal = await self._workshop.journal()
-        rows = await journal.latest(limit=_TASKS_LISTED)
-        return [resource for _, task in rows for resource in _listed(task)]
+        rows = await journal.latest(self._owner, limit=_TASKS_LISTED)
+        gallery = await self._workshop.gallery()
+        return [resource for _, task in rows for resource in _listed(task, gallery)]
 
     async def read(self, uri: str) -> Contents:
         """What stands at an address.
@@ -143,7 +129,7 @@ class Shelf:
         if uri == addresses.TIERS:
             return types.TextResourceContents(uri=uri, mime_type=_MARKDOWN, text=tiers_document())
         if uri == addresses.TASKS:
-            rows = await (await self._workshop.journal()).latest(limit=_TASKS_TOLD)
+            rows = await (await self._workshop.journal()).latest(self._owner, limit=_TASKS_TOLD)
             return _json(uri, list_result(rows, _TASKS_TOLD).structured_content)
         if found := addresses.TASK.match(uri):
             return _json(uri, await self._task(str(found["id"])))
@@ -159,13 +145,13 @@ class Shelf:
         """An edit or a batch as `get_task` tells it; looking at it here does not hand its result over."""
         editor = await self._workshop.editor()
         if handle.startswith(BATCH):
-            outcomes = await editor.follow_all(handle, 0, _Reader())
-            return batch_told(handle, outcomes, preview=None).structured_content
-        outcome = await editor.follow(handle, 0, _Reader())
+            outcomes = await editor.follow_all(handle, 0, _Reader(self._owner))
+            return (await batch_told(editor, handle, outcomes, preview=None)).structured_content
+        outcome = await editor.follow(handle, 0, _Reader(self._owner))
         return (await task_told(editor, outcome, preview=None)).structured_content
 
     async def _picture(self, uri: str, handle: str, number: str) -> Contents:
-        task = await (await self._workshop.journal()).get(handle)
+        task = await (await self._workshop.journal()).get(handle, self._owner)
         pictures = {str(place): picture for place, picture in enumerate(task.pictures, 1)}
         if number not in pictures:
             raise NoSuchResource(
@@ -173,23 +159,25 @@ class Shelf:
                 "" if task.settled else "Call get_task to see how far it is.",
             )
         picture = pictures[number]
+        name = str(picture.path or f"Picture {number} of {task.handle}")
         try:
-            content = await asyncio.to_thread(picture.path.read_bytes)
-        except FileNotFoundError as error:
+            content = await (await self._workshop.gallery()).content(picture)
+        except PictureRefused as error:
+            raise MCPError(types.INTERNAL_ERROR, f"{name} cannot be read: {error.message}.") from error
+        if content is None:
             raise NoSuchResource(
-                f"{picture.path} is no longer there.", "Ask the person whether it was moved or deleted."
-            ) from error
-        except OSError as error:
-            raise MCPError(
-                types.INTERNAL_ERROR, f"{picture.path} cannot be read: {error.strerror}."
-            ) from error
+                f"{name} is no longer there.", "Ask the person whether it was moved or deleted."
+            )
         return types.BlobResourceContents(
             uri=uri, mime_type=_mime_type(picture), blob=base64.b64encode(content).decode()
         )
 
 
+@dataclass(frozen=True, slots=True)
 class _Reader:
     """Whoever reads a resource: waits for nothing, and is asked nothing."""
+
+    owner: str
 
     async def progress(self, percent: float, sentence: str) -> None:
         """Reading takes no time that one could tell of."""
@@ -213,7 +201,7 @@ def tiers_document() -> str:
     )
 
 
-def _listed(task: Task) -> Iterator[types.Resource]:
+def _listed(task: Task, gallery: "Gallery") -> Iterator[types.Resource]:
     title = textwrap.shorten(task.prompt, _TITLE_CHARACTERS, placeholder="…")
     if not task.settled:
         yield types.Resource(
@@ -224,12 +212,14 @@ def _listed(task: Task) -> Iterator[types.Resource]:
             mime_type=_JSON,
         )
     for number, picture in enumerate(task.pictures, 1):
-        if picture.path.exists():
+        place = gallery.glance(picture)
+        if place.there:
+            where = f"; the file is {place.path}" if place.path else ""
             yield types.Resource(
                 uri=picture_uri(task.handle, number),
-                name=picture.path.name,
+                name=place.name,
                 title=title,
-                description=f"Edited with Kontext {task.tier}; the file is {picture.path}.",
+                description=f"Edited with Kontext {task.tier}{where}.",
                 mime_type=_mime_type(picture),
                 size=picture.bytes,
                 annotations=types.Annotations(audience=["user"]),

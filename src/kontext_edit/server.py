@@ -17,18 +17,19 @@ from mcp.server.stdio import stdio_server
 from mcp.shared.exceptions import MCPError
 
 from kontext_edit import completions, prompts, resources, task_extension
+from kontext_edit.caller import Visitor
 from kontext_edit.clock import Clock
 from kontext_edit.era_probe import probes_answered
-from kontext_edit.errors import InternalError, InvalidSettings, KontextError
-from kontext_edit.logs import Keyless
-from kontext_edit.mcp_caller import InputRequired, McpCaller
+from kontext_edit.errors import InternalError, InvalidSettings, KontextError, ScopeMissing
+from kontext_edit.logs import formatter
+from kontext_edit.mcp_caller import InputRequired, McpCaller, visitor_of
 from kontext_edit.results import error_result
-from kontext_edit.settings import given
 from kontext_edit.tiers import DEFAULT_TIER
-from kontext_edit.tools import make_tools
+from kontext_edit.tokens import EDIT
+from kontext_edit.tools import Tool, Workshop, make_tools
 from kontext_edit.ui import page
 from kontext_edit.ui.app_tools import APP_TOOLS
-from kontext_edit.workshop import LazyWorkshop
+from kontext_edit.workshop import LazyWorkshop, OpenWorkshop
 
 if TYPE_CHECKING:
     import httpx
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 NAME = "kontext-edit"
+LARGEST_CALL_BYTES = 72 * 1024 * 1024
+"""Over HTTP: room for the largest picture that is read (50 MB) as base64, and the call around it."""
 
 INSTRUCTIONS = """\
 Edits existing pictures in plain language (FLUX.1 Kontext). Every edit_image call may cost money: ask \
@@ -44,6 +47,13 @@ estimate_cost when the person cares, and never repeat a call because it seemed s
 task_id waits for the same edit. Results are files on the person's machine: tell them the path. A picture \
 pasted into the chat cannot be seen here: ask for its path, to copy it (source: clipboard), or to take a \
 screenshot of it (source: latest:screenshot).
+"""
+REMOTE_INSTRUCTIONS = """\
+Edits existing pictures in plain language (FLUX.1 Kontext). Every edit_image call may cost money: ask \
+estimate_cost when the person cares, and never repeat a call because it seemed slow: get_task with its \
+task_id waits for the same edit. Results are links that work for a while: give them to the person; \
+get_task brings a fresh one. This server sees no files of the person's machine: give a URL, a data: URL, \
+or upload:<id> of a picture that was sent to POST /uploads.
 """
 
 
@@ -80,8 +90,17 @@ def make_server(
         transport: the seam for HTTP.
     """
     workshop = LazyWorkshop(environ, allow, clock, transport)
-    tools = make_tools(_default_tier(workshop))
-    used_consents: set[str] = set()
+    return server_of(workshop, RequestStateSecurity.ephemeral())
+
+
+def server_of(workshop: LazyWorkshop | OpenWorkshop, security: RequestStateSecurity) -> Server[None]:
+    """An MCP server over a workshop, which it opens with the first need and closes with its own end.
+
+    Args:
+        workshop: the parts.
+        security: what seals the questions that 2026-07-28 clients bring back; replicas share its keys.
+    """
+    tools = make_tools(_default_tier(workshop), remote=workshop.remote)
 
     async def list_tools(
         ctx: ServerRequestContext[None, Any], _params: types.PaginatedRequestParams | None
@@ -98,7 +117,8 @@ def make_server(
             known = ", ".join(tools)
             raise MCPError(types.INVALID_PARAMS, f"There is no tool {params.name!r}; there are {known}.")
         try:
-            return await tool.handler(workshop, params.arguments or {}, McpCaller(ctx, params, used_consents))
+            _demand_right(tool, visitor_of(ctx))
+            return await tool.handler(workshop, params.arguments or {}, McpCaller(ctx, params, workshop))
         except InputRequired as asked:
             return asked.result
         except KontextError as error:
@@ -122,12 +142,11 @@ def make_server(
         version=version(NAME),
         title="Kontext Edit",
         description="Edits pictures in plain language with FLUX.1 Kontext.",
-        instructions=INSTRUCTIONS,
+        instructions=REMOTE_INSTRUCTIONS if workshop.remote else INSTRUCTIONS,
         lifespan=lifespan,
         on_list_tools=list_tools,
         on_call_tool=call_tool,
     )
-    security = RequestStateSecurity.ephemeral()
     server.middleware.append(RequestStateBoundary(security, default_audience=NAME))
     for feature in (resources, prompts, completions, task_extension, page):
         feature.add_to(server, workshop)
@@ -147,7 +166,12 @@ async def serve_stdio(environ: Mapping[str, str], allow: Sequence[str]) -> None:
         await server.run(rest, write, server.create_initialization_options())
 
 
-def _default_tier(workshop: LazyWorkshop) -> str:
+def _demand_right(tool: Tool, visitor: Visitor) -> None:
+    if tool.begins_edits and not visitor.may_edit:
+        raise ScopeMissing(EDIT)
+
+
+def _default_tier(workshop: Workshop) -> str:
     """The person's default tier; with unusable settings every call says so, and the list is still there."""
     try:
         return workshop.settings().default_tier
@@ -158,5 +182,5 @@ def _default_tier(workshop: LazyWorkshop) -> str:
 
 def _log_to_stderr(environ: Mapping[str, str]) -> None:
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(Keyless(given(environ.get("NOVITA_API_KEY"))))
+    handler.setFormatter(formatter(environ))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])

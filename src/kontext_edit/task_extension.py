@@ -33,7 +33,9 @@ class EditTasks:
     def __init__(self, workshop: Workshop) -> None:
         self._workshop = workshop
 
-    async def begin(self, call: Call, params: types.CallToolRequestParams) -> TaskState | HandlerResult:
+    async def begin(
+        self, call: Call, params: types.CallToolRequestParams, owner: str
+    ) -> TaskState | HandlerResult:
         """Begin `edit_image` without waiting; a question to the person, or an error, is the answer itself."""
         if params.name != "edit_image":
             return await call(params)
@@ -43,7 +45,7 @@ class EditTasks:
         if "task_id" not in told or not _under_way(told):
             return answer
         task_id = str(told["task_id"])
-        edits = await self._edits(task_id)
+        edits = await self._edits(task_id, owner)
         if not edits:
             return answer
         for edit in edits:
@@ -51,9 +53,9 @@ class EditTasks:
                 await (await self._workshop.journal()).end_wait(edit, None)
         return _working(task_id, edits, told)
 
-    async def look(self, call: Call, task_id: str) -> TaskState | None:
+    async def look(self, call: Call, task_id: str, owner: str) -> TaskState | None:
         """How far an edit is; where its process is gone, this one looks after it from now on."""
-        edits = await self._edits(task_id)
+        edits = await self._edits(task_id, owner)
         if not edits:
             return None
         if any(edit.wait_ended_at is not None for edit in edits):
@@ -67,29 +69,34 @@ class EditTasks:
             raise MCPError(types.INTERNAL_ERROR, _text(answer))
         if _under_way(told):
             return _working(task_id, edits, told)
-        edits = await self._edits(task_id) or edits
+        edits = await self._edits(task_id, owner) or edits
         return _state(task_id, edits, "completed", _text(answer), answer)
 
-    async def answer(self, task_id: str, responses: Mapping[str, Any]) -> bool:  # noqa: ARG002 - see below
+    async def answer(
+        self,
+        task_id: str,
+        responses: Mapping[str, Any],  # noqa: ARG002 - see below
+        owner: str,
+    ) -> bool:
         """An edit under way asks for nothing, so there is nothing that a response could belong to."""
-        return bool(await self._edits(task_id))
+        return bool(await self._edits(task_id, owner))
 
-    async def cancel(self, task_id: str) -> bool:
+    async def cancel(self, task_id: str, owner: str) -> bool:
         """End the client's waiting; the edit itself goes on."""
-        edits = await self._edits(task_id)
+        edits = await self._edits(task_id, owner)
         if not all(edit.settled for edit in edits):
             journal = await self._workshop.journal()
             for edit in edits:
                 await journal.end_wait(edit, self._workshop.now())
         return bool(edits)
 
-    async def _edits(self, task_id: str) -> list[Task]:
+    async def _edits(self, task_id: str, owner: str) -> list[Task]:
         """The edits that a handle stands for; none where nobody here knows it."""
         try:
             journal = await self._workshop.journal()
-            return (
-                await journal.in_batch(task_id) if task_id.startswith(BATCH) else [await journal.get(task_id)]
-            )
+            if task_id.startswith(BATCH):
+                return await journal.in_batch(task_id, owner)
+            return [await journal.get(task_id, owner)]
         except NoSuchTask:
             return []
         except KontextError as error:

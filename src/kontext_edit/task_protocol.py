@@ -20,6 +20,8 @@ from mcp_types.jsonrpc import HEADER_MISMATCH, MISSING_REQUIRED_CLIENT_CAPABILIT
 from mcp_types.methods import serialize_server_result
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
+from kontext_edit.mcp_caller import owner_of
+
 EXTENSION = "io.modelcontextprotocol/tasks"
 
 _REQUIRED: dict[str, Any] = {"requiredCapabilities": {"extensions": {EXTENSION: {}}}}
@@ -49,21 +51,23 @@ class TaskState:
 
 
 class Tasks(Protocol):
-    """Where tasks come from and where they are kept."""
+    """Where tasks come from and where they are kept. A task of another owner is one that nobody knows."""
 
-    async def begin(self, call: Call, params: types.CallToolRequestParams) -> TaskState | HandlerResult:
+    async def begin(
+        self, call: Call, params: types.CallToolRequestParams, owner: str
+    ) -> TaskState | HandlerResult:
         """Begin a call as a task, which `look` finds from now on; or answer it at once."""
         ...
 
-    async def look(self, call: Call, task_id: str) -> TaskState | None:
+    async def look(self, call: Call, task_id: str, owner: str) -> TaskState | None:
         """How far it is; None where nobody here knows it."""
         ...
 
-    async def answer(self, task_id: str, responses: Mapping[str, Any]) -> bool:
+    async def answer(self, task_id: str, responses: Mapping[str, Any], owner: str) -> bool:
         """Take what the client was asked for; False where nobody here knows the task."""
         ...
 
-    async def cancel(self, task_id: str) -> bool:
+    async def cancel(self, task_id: str, owner: str) -> bool:
         """The client wants no more of it; False where nobody here knows the task."""
         ...
 
@@ -87,25 +91,25 @@ def offer(server: Server[Any], tasks: Tasks) -> None:
         call = partial(carry_out, ctx)
         if not _declared(ctx):
             return await call(params)
-        answer = await tasks.begin(call, params)
+        answer = await tasks.begin(call, params, owner_of(ctx))
         return _on_the_wire(answer, ctx) | {"resultType": "task"} if isinstance(answer, TaskState) else answer
 
     async def get(ctx: Context, params: _TaskParams) -> HandlerResult:
         _require(ctx, params)
-        state = await tasks.look(partial(carry_out, ctx), params.task_id)
+        state = await tasks.look(partial(carry_out, ctx), params.task_id, owner_of(ctx))
         if state is None:
             raise _unknown(params.task_id)
         return _on_the_wire(state, ctx)
 
     async def update(ctx: Context, params: _AnswerParams) -> HandlerResult:
         _require(ctx, params)
-        if not await tasks.answer(params.task_id, params.input_responses):
+        if not await tasks.answer(params.task_id, params.input_responses, owner_of(ctx)):
             raise _unknown(params.task_id)
         return {}
 
     async def cancel(ctx: Context, params: _TaskParams) -> HandlerResult:
         _require(ctx, params)
-        if not await tasks.cancel(params.task_id):
+        if not await tasks.cancel(params.task_id, owner_of(ctx)):
             raise _unknown(params.task_id)
         return {}
 

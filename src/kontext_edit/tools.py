@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Protocol
 import mcp_types as types
 from pydantic import MISSING
 
+from kontext_edit.budget import Spending
 from kontext_edit.caller import Caller
-from kontext_edit.errors import InvalidArguments
+from kontext_edit.errors import InvalidArguments, NoSuchTask
 from kontext_edit.pricing import quote, quotes
 from kontext_edit.request import (
     Arguments,
@@ -29,17 +30,24 @@ from kontext_edit.request import (
 from kontext_edit.results import batch_result, estimate_result, list_result, task_result
 from kontext_edit.schema import JsonSchema, all_parameters, flat_parameter, properties
 from kontext_edit.settings import Settings
-from kontext_edit.task import BATCH, Status
+from kontext_edit.task import BATCH, HERE, Status
 from kontext_edit.tiers import TIERS
 
 if TYPE_CHECKING:
     from kontext_edit.editor import Editor
+    from kontext_edit.gallery import Gallery
     from kontext_edit.journal.book import Journal
+    from kontext_edit.store.inbox import Inbox
     from kontext_edit.waiting import Outcome
 
 
 class Workshop(Protocol):
     """What the tools work with."""
+
+    @property
+    def remote(self) -> bool:
+        """Whether callers are elsewhere: then no file of this machine is read for them or told to them."""
+        ...
 
     def settings(self) -> Settings:
         """The person's settings; raises InvalidSettings."""
@@ -57,6 +65,14 @@ class Workshop(Protocol):
         """The editor, opened by the first call."""
         ...
 
+    async def gallery(self) -> "Gallery":
+        """The finished pictures."""
+        ...
+
+    async def inbox(self) -> "Inbox":
+        """Where pictures go that come as bytes."""
+        ...
+
 
 Handler = Callable[[Workshop, Arguments, Caller], Awaitable[types.CallToolResult]]
 
@@ -67,6 +83,8 @@ class Tool:
 
     definition: types.Tool
     handler: Handler
+    begins_edits: bool = False
+    """Whether it needs the right to edit: it spends money, or takes pictures in."""
 
 
 async def edit_image(workshop: Workshop, arguments: Arguments, caller: Caller) -> types.CallToolResult:
@@ -90,38 +108,37 @@ async def get_task(workshop: Workshop, arguments: Arguments, caller: Caller) -> 
     return await _told(editor, await editor.follow(handle, call.wait_seconds, caller))
 
 
-async def list_tasks(workshop: Workshop, arguments: Arguments, _caller: Caller) -> types.CallToolResult:
+async def list_tasks(workshop: Workshop, arguments: Arguments, caller: Caller) -> types.CallToolResult:
     """Tell which edits there are."""
-    return await listed(parse_list(arguments), await workshop.journal())
+    return await listed(parse_list(arguments), await workshop.journal(), caller.owner)
 
 
-async def listed(call: ListCall, journal: "Journal") -> types.CallToolResult:
-    """The edits that a call asks for."""
+async def listed(call: ListCall, journal: "Journal", owner: str) -> types.CallToolResult:
+    """The edits of an owner that a call asks for."""
     statuses = [] if call.status is MISSING else [Status(call.status)]
     if Status.QUEUED in statuses:
-        statuses.append(Status.SUBMITTING)
-    rows = await journal.latest(statuses=statuses, before=_number(call), limit=call.limit + 1)
+        statuses.extend(HERE)
+    before = await _number(call, journal, owner)
+    rows = await journal.latest(owner, statuses=statuses, before=before, limit=call.limit + 1)
     return list_result(rows, call.limit)
 
 
-async def estimate_cost(workshop: Workshop, arguments: Arguments, _caller: Caller) -> types.CallToolResult:
+async def estimate_cost(workshop: Workshop, arguments: Arguments, caller: Caller) -> types.CallToolResult:
     """Tell prices, and what is left of the budget."""
     call, settings = parse_estimate(arguments), workshop.settings()
-    return await estimated(call, settings, await workshop.journal(), workshop.now())
+    spendings = await (await workshop.journal()).spendings(settings.limits, caller.owner, workshop.now())
+    return estimated(call, settings.provider, spendings)
 
 
-async def estimated(
-    call: EstimateCall, settings: Settings, journal: "Journal", now: float
-) -> types.CallToolResult:
-    """What the edits of a call would cost, and what is left of the budget at the time `now`."""
+def estimated(call: EstimateCall, provider: str, spendings: list[Spending]) -> types.CallToolResult:
+    """What the edits of a call would cost, and what is left of the budget."""
     shape = {"images": call.num_images, "edits": call.edits}
     fast_mode = None if call.fast_mode is MISSING else call.fast_mode
     if call.tier is MISSING:
         found = quotes(fast_mode=fast_mode, **shape)
     else:
         found = [quote(call.tier, fast_mode=bool(fast_mode), **shape)]
-    spendings = await journal.spendings(settings.limits, now)
-    return estimate_result(found, settings.provider, spendings)
+    return estimate_result(found, provider, spendings)
 
 
 async def task_told(editor: "Editor", outcome: "Outcome", preview: bytes | None) -> types.CallToolResult:
@@ -129,17 +146,22 @@ async def task_told(editor: "Editor", outcome: "Outcome", preview: bytes | None)
     return task_result(
         outcome.task,
         outcome.progress_percent,
+        places=await editor.places(outcome.task),
         preview=preview,
         notes=outcome.notes,
         lineage=await editor.lineage(outcome.task),
     )
 
 
-def batch_told(batch: str, outcomes: "Sequence[Outcome]", preview: bytes | None) -> types.CallToolResult:
+async def batch_told(
+    editor: "Editor", batch: str, outcomes: "Sequence[Outcome]", preview: bytes | None
+) -> types.CallToolResult:
     """How far the edits of a batch are; what there is to say of several is said once."""
+    tasks = [outcome.task for outcome in outcomes]
+    places = await editor.places(*tasks)
     notes = tuple(dict.fromkeys(note for outcome in outcomes for note in outcome.notes))
     percent = sum(outcome.progress_percent for outcome in outcomes) / len(outcomes)
-    return batch_result(batch, [outcome.task for outcome in outcomes], percent, preview=preview, notes=notes)
+    return batch_result(batch, tasks, percent, places=places, preview=preview, notes=notes)
 
 
 async def _told(editor: "Editor", outcome: "Outcome") -> types.CallToolResult:
@@ -150,34 +172,37 @@ async def _told(editor: "Editor", outcome: "Outcome") -> types.CallToolResult:
 
 async def _all_told(editor: "Editor", batch: str, outcomes: "list[Outcome]") -> types.CallToolResult:
     tasks = [outcome.task for outcome in outcomes]
-    result = batch_told(batch, outcomes, await editor.preview(*tasks))
+    result = await batch_told(editor, batch, outcomes, await editor.preview(*tasks))
     for task in tasks:
         editor.hand_over(task)
     return result
 
 
-def _number(call: ListCall) -> int | None:
+async def _number(call: ListCall, journal: "Journal", owner: str) -> int | None:
+    """Below which number the list goes on. The cursor is an edit's id, since numbers would count others'."""
     if call.cursor is MISSING:
         return None
-    if not (call.cursor.isdecimal() and len(call.cursor) <= _CURSOR_DIGITS):
+    try:
+        return await journal.number_of(call.cursor, owner)
+    except NoSuchTask:
         raise InvalidArguments(
             ["`cursor` must be the next_cursor of an earlier list_tasks, as it stands there."]
-        )
-    return int(call.cursor)
+        ) from None
 
-
-_CURSOR_DIGITS = 18
-"""As many as every number that SQLite keeps may have."""
 
 _SOURCES = (
     "Each: a path, file:// or http(s):// URL, data: URL, base64, task:<id> or task:<id>#2 (earlier result), "
     "last, clipboard, latest:screenshot, latest:download."
 )
+_REMOTE_SOURCES = (
+    "Each: an http(s):// URL, data: URL, base64, upload:<id> (answered by POST /uploads), task:<id> or "
+    "task:<id>#2 (earlier result), last."
+)
 _WAIT = "Seconds to wait; then go on with get_task."
 
 _EDIT_DESCRIPTION = (
     "Edit existing pictures by an instruction with FLUX.1 Kontext. Costs money for each image (see "
-    "estimate_cost; free sandbox without a key). Gives a file path and a small preview. "
+    "estimate_cost; free sandbox without a key). Gives a {what} and a small preview. "
     "Tiers: "
     + "; ".join(f"{name} - {model.suits}" for name, model in TIERS.items())
     + ". Instruct plainly: change, replace or remove a named subject, quote text (from 'OPEN' to 'CLOSED'), "
@@ -192,6 +217,7 @@ _ESTIMATE_DESCRIPTION = "What edits would cost, for one tier or all side by side
 
 _MONEY = {"type": "string"}
 _STRING, _INTEGER = {"type": "string"}, {"type": "integer"}
+_NULLABLE_STRING = {"type": ["string", "null"]}
 _NULLABLE_NUMBER = {"type": ["number", "null"]}
 _ERROR_SCHEMA: JsonSchema = {
     "type": "object",
@@ -207,7 +233,7 @@ _TASK_SCHEMA: JsonSchema = {
     "type": "object",
     "properties": {
         "task_id": _STRING,
-        "status": {"enum": [str(status) for status in Status if status is not Status.SUBMITTING]},
+        "status": {"enum": [str(status) for status in Status if status not in HERE]},
         "tier": _STRING,
         "cost_usd": _MONEY,
         "list_price_usd": _MONEY,
@@ -281,10 +307,27 @@ def _without_pattern(rule: JsonSchema) -> JsonSchema:
     return plain | {"items": _without_pattern(plain["items"])} if "items" in plain else plain
 
 
-def make_tools(default_tier: str) -> dict[str, Tool]:
-    """The tools by name, as this server offers them."""
+def _task_schema(*, remote: bool) -> JsonSchema:
+    """An edit's result; for callers from elsewhere a picture is a link and not a file."""
+    if not remote:
+        return _TASK_SCHEMA
+    images = _TASK_SCHEMA["properties"]["images"]
+    picture = {"url": _NULLABLE_STRING, "url_expires_at": _NULLABLE_STRING, **images["items"]["properties"]}
+    del picture["path"]
+    told = {"images": {"type": "array", "items": {"type": "object", "properties": picture}}}
+    return _TASK_SCHEMA | {"properties": _TASK_SCHEMA["properties"] | told}
+
+
+def make_tools(default_tier: str, *, remote: bool = False) -> dict[str, Tool]:
+    """The tools by name, as this server offers them.
+
+    Args:
+        default_tier: for calls that name none.
+        remote: whether callers are elsewhere, so that pictures are links for them and never files.
+    """
     flat = {name: flat_parameter(name) for name in all_parameters()}
-    flat["images"]["description"] = _SOURCES
+    flat["images"]["description"] = _REMOTE_SOURCES if remote else _SOURCES
+    task_schema = _task_schema(remote=remote)
     options, task, listing, estimate = map(properties, (EditOptions, TaskCall, ListCall, EstimateCall))
     options["tier"]["default"] = default_tier
     options["wait_seconds"]["description"] = _WAIT
@@ -293,14 +336,15 @@ def make_tools(default_tier: str) -> dict[str, Tool]:
             types.Tool(
                 name="edit_image",
                 title="Edit a picture",
-                description=_EDIT_DESCRIPTION,
+                description=_EDIT_DESCRIPTION.format(what="link" if remote else "file path"),
                 input_schema=_input(flat | options, "images"),
-                output_schema=_TASK_SCHEMA,
+                output_schema=task_schema,
                 annotations=types.ToolAnnotations(
                     read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=True
                 ),
             ),
             edit_image,
+            begins_edits=True,
         ),
         Tool(
             types.Tool(
@@ -308,7 +352,7 @@ def make_tools(default_tier: str) -> dict[str, Tool]:
                 title="Get an edit's result",
                 description=_TASK_DESCRIPTION,
                 input_schema=_input(task, "task_id"),
-                output_schema=_TASK_SCHEMA,
+                output_schema=task_schema,
                 # Not read-only: a picture that has become ready is fetched and written to disk.
                 annotations=types.ToolAnnotations(
                     read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=True

@@ -35,7 +35,7 @@ def _tier(description: str = "The tier to edit with; without it, the person's de
 
 
 def _picture(name: str = "picture", title: str = "Picture", *, required: bool = True) -> Argument:
-    description = "A path, a URL, task:<id> (an earlier result), last, or clipboard."
+    description = "A source as edit_image takes it: a URL, task:<id> (an earlier result), last, …"
     return Argument(name, title, description, required=required, picture=True)
 
 

@@ -30,8 +30,9 @@ _CHECK = (
     "another call with that part of the prompt worded more plainly."
 )
 _IN_THE_END = (
-    "Then tell the person the paths and what it cost. To go on from a result, use it as the source: images "
-    '["task:<task_id>"]. After several rounds go back to an early picture: every copy drifts a little.'
+    "Then tell the person where the results are and what they cost. To go on from a result, use it as the "
+    'source: images ["task:<task_id>"]. After several rounds go back to an early picture: every copy drifts '
+    "a little."
 )
 
 
@@ -130,7 +131,7 @@ def draft_and_finish(given: Given) -> str:
         f"Draft an edit cheaply with Kontext, let the person choose a draft, and finish it on {finish}.",
         _estimate(drafts, {"tier": finish}),
         f"2. {_call('edit_image', {'prompt': prompt, 'images': [given['picture']], **drafts})}",
-        "3. Show the drafts with their numbers and paths, and ask which one to finish. If none will do, word "
+        "3. Show the drafts with their numbers, and ask which one to finish. If none will do, word "
         "the change otherwise and draft again; do not finish what nobody chose.",
         f"4. {_call('edit_image', {'prompt': refine, 'images': [_CHOSEN], 'tier': finish})}",
         "Write the drafts' task_id and the number of the chosen one into `images`. Where a draft lost the "

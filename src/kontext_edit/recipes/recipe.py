@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass
 
-from kontext_edit.request import EditOptions
+from kontext_edit.request import UNWRITABLE, EditOptions
 from kontext_edit.schema import properties
 
 Given = Mapping[str, str]
@@ -67,6 +67,8 @@ def problems(recipe: Recipe, given: Given) -> list[str]:
 
 def _broken_rule(argument: Argument, value: str) -> str | None:
     """What the value must be and is not."""
+    if UNWRITABLE.search(value):
+        return "text without NUL characters and halves of characters"
     if argument.choices and value not in argument.choices:
         return f"one of {', '.join(argument.choices)}"
     if argument.between and not _is_between(value, *argument.between):
