@@ -1,17 +1,20 @@
 """An upstream in a process of its own, which counts what it is asked to bill and fails by a schedule.
 
-    python -m tests.billing "3 seconds" [SEED]
+    python -m tests.billing "3 seconds" [SEED] [MOST]
 
-It is the sandbox behind a layer of faults, which a seed decides; without a seed there are none. It writes its
-address on standard output and serves until its standard input ends. `GET /ledger` tells every edit that it
-accepted and the faults that it made; `GET /pass/60` lets a minute pass for its edits.
+It is the sandbox behind a layer of faults, which a seed decides; without a seed there are none. If it takes
+only so many submissions a second, it answers the others 429. It writes its address on standard output and
+serves until its standard input ends. `GET /ledger` tells every edit that it accepted, every submission that
+it was asked for, and the faults that it made; `GET /pass/60` lets a minute pass for its edits.
 """
 
 import asyncio
+import json
 import socket
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Generator, Iterator, MutableMapping
 from contextlib import contextmanager
@@ -81,6 +84,10 @@ class Upstream:
         """The edits with this prompt."""
         return [row for row in self.billed() if row.prompt == prompt]
 
+    def asked(self) -> list[str]:
+        """The prompts of all submissions that arrived, in order, also of those that were refused."""
+        return self._told()["asked"]
+
     def faults(self) -> dict[str, int]:
         """How often each fault happened."""
         return self._told()["faults"]
@@ -94,9 +101,10 @@ class Upstream:
 
 
 @contextmanager
-def upstream(progression: str, seed: str = "") -> Generator[Upstream]:
+def upstream(progression: str, seed: str = "", *, most_a_second: float | None = None) -> Generator[Upstream]:
     """An upstream process that lasts as long as the block."""
-    command = [sys.executable, "-m", "tests.billing", progression, *([seed] if seed else [])]
+    most = [str(most_a_second)] if most_a_second else []
+    command = [sys.executable, "-m", "tests.billing", progression, seed, *most]
     with subprocess.Popen(  # noqa: S603 - ourselves
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
     ) as process:
@@ -145,24 +153,50 @@ class HurriedClock(SystemClock):
         return super().monotonic() + self.ahead
 
 
+class RateLimit:
+    """So many submissions a second, 1 or more; as many at once after a second of rest."""
+
+    def __init__(self, most_a_second: float) -> None:
+        self._most = self._left = most_a_second
+        self._at = time.monotonic()
+
+    def takes(self) -> bool:
+        """Whether there is room for one more."""
+        now, before = time.monotonic(), self._at
+        self._at = now
+        self._left = min(self._most, self._left + (now - before) * self._most)
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+
 class Faulty:
     """The sandbox's app behind faults."""
 
-    def __init__(self, app: ASGIApp, seed: str, connections: MutableMapping[int, asyncio.Transport]) -> None:
+    def __init__(
+        self, app: ASGIApp, seed: str, limit: RateLimit, connections: MutableMapping[int, asyncio.Transport]
+    ) -> None:
         self.made: Counter[str] = Counter()
+        self.asked: list[str] = []
         self._app = app
         self._seed = seed
+        self._limit = limit
         self._connections = connections
         self._asked: Counter[Kind] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        kind = _kind(scope)
-        fault = self._draw(kind)
+        kind, sent = _kind(scope), await _whole(receive)
+        if sent is None:
+            return
+        body, fault = _again(sent, receive), self._draw(kind)
+        if kind == "submission":
+            self.asked.append(json.loads(sent)["prompt"])
+            fault = fault if self._limit.takes() else "429"
         if fault is None:
-            await self._app(scope, receive, send)
+            await self._app(scope, body, send)
             return
         self.made[f"{kind}: {fault}"] += 1
-        body = await _whole(receive)
         if fault == "slow":
             await asyncio.sleep(_SLOW_SECONDS)
             await self._app(scope, body, send)
@@ -207,17 +241,27 @@ def _kind(scope: Scope) -> Kind:
     return "picture" if scope["path"].startswith("/results/") else "poll"
 
 
-async def _whole(receive: Receive) -> Receive:
-    """The request's body, read to its end, for whoever asks for it later."""
-    messages = [await receive()]
-    while messages[-1].get("more_body", False):
-        messages.append(await receive())
-    waiting = iter(messages)
+async def _whole(receive: Receive) -> bytes | None:
+    """A request's body, read to its end; None where its client has gone before that."""
+    body = b""
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    return body
 
-    async def again() -> Message:
-        return next(waiting, None) or await receive()
 
-    return again
+def _again(body: bytes, receive: Receive) -> Receive:
+    """A body that was read, for whoever asks for it later."""
+    waiting: list[Message] = [{"type": "http.request", "body": body}]
+
+    async def receive_again() -> Message:
+        return waiting.pop() if waiting else await receive()
+
+    return receive_again
 
 
 def _refusal(fault: str) -> Response:
@@ -235,7 +279,7 @@ def _refusal(fault: str) -> Response:
     return JSONResponse(body, int(fault[:3]), headers)
 
 
-def main(progression: str, seed: str = "") -> None:
+def main(progression: str, seed: str = "", most_a_second: str = "1e9") -> None:
     """Serve until standard input ends."""
     listener = socket.create_server(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -247,7 +291,7 @@ def main(progression: str, seed: str = "") -> None:
         balance_usd=Decimal(10_000),
     )
     connections: dict[int, asyncio.Transport] = {}
-    faulty = Faulty(sandbox.app, seed, connections)
+    faulty = Faulty(sandbox.app, seed, RateLimit(float(most_a_second)), connections)
 
     class Connection(H11Protocol):
         """A connection that can be found by its client's port."""
@@ -260,8 +304,8 @@ def main(progression: str, seed: str = "") -> None:
         if scope["path"].startswith("/pass/"):
             clock.ahead += int(scope["path"].removeprefix("/pass/"))
         if scope["path"] == "/ledger" or scope["path"].startswith("/pass/"):
-            told = JSONResponse({"billed": list(_rows(sandbox)), "faults": dict(faulty.made)})
-            await told(scope, receive, send)
+            told = {"billed": list(_rows(sandbox)), "asked": faulty.asked, "faults": dict(faulty.made)}
+            await JSONResponse(told)(scope, receive, send)
         else:
             await faulty(scope, receive, send)
 

@@ -2,7 +2,9 @@
 
 import os
 import sys
-from collections.abc import AsyncGenerator
+from collections import Counter
+from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -12,12 +14,13 @@ from typing import Any, Literal
 import mcp_types as types
 from mcp.client.client import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
+from pydantic import SecretStr
 from tests.billing import ROOT, Upstream
 from tests.pictures import photograph
 
 from kontext_edit.images.preview import inspect
 from kontext_edit.journal.book import Journal
-from kontext_edit.task import Status, Task
+from kontext_edit.task import LOCAL, Status, Task
 from kontext_edit.tiers import Dev
 
 Era = Literal["legacy", "auto"]
@@ -25,6 +28,67 @@ ERAS: tuple[Era, ...] = ("legacy", "auto")
 
 PRICE = Dev.price_usd
 _MOST_EDITS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """An owner's edits in a journal, and what upstream billed for them."""
+
+    journal: Path | SecretStr
+    upstream: Upstream
+    owner: str = LOCAL
+
+    async def edits(self) -> list[Task]:
+        """All of them, oldest first."""
+        journal = Journal(self.journal)
+        rows = await journal.latest(self.owner, limit=_MOST_EDITS)
+        await journal.close()
+        return [task for _, task in reversed(rows)]
+
+    async def spent_usd(self) -> Decimal:
+        """What the journal's ledger says, for all owners."""
+        journal = Journal(self.journal)
+        spent = sum((row.spent_usd for row in await journal.ledger()), Decimal(0))
+        await journal.close()
+        return spent
+
+    async def assert_they_agree(self) -> None:
+        """The journal's ledger is what upstream billed; what nobody can know counts as billed."""
+        spent, tasks = await self.spent_usd(), await self.edits()
+        unclear = [task for task in tasks if task.status is Status.UNKNOWN]
+        prompts = {task.prompt for task in tasks}
+        billed = [row for row in self.upstream.billed() if row.prompt in prompts]
+        asked = sum((row.price_usd for row in billed), Decimal(0))
+        assert asked <= spent <= asked + len(unclear) * PRICE
+        known = {task.task_id for task in tasks if task.task_id}
+        assert known <= {row.task_id for row in billed}
+        assert {row.prompt for row in billed if row.task_id not in known} <= {task.prompt for task in unclear}
+
+    async def assert_nothing_lost_and_nothing_doubled(
+        self, prompts: Sequence[str], told: Sequence[str], pictures: AbstractSet[str]
+    ) -> None:
+        """Each edit was bought once, and has its pictures, or nobody can know.
+
+        Args:
+            prompts: of the edits that were asked for, all different.
+            told: what whoever asked for it heard in the end.
+            pictures: all that there are, by their paths or by their keys on a store.
+        """
+        billed = [row.prompt for row in self.upstream.billed()]
+        edits = await self.edits()
+        twice = {prompt for prompt, times in Counter(billed).items() if times > 1}
+        assert not twice, [task for task in edits if task.prompt in twice]
+        last = {task.prompt: task for task in edits}
+        assert set(last) == set(prompts)
+        for prompt, heard in zip(prompts, told, strict=True):
+            task = last[prompt]
+            assert task.status in (Status.SUCCEEDED, Status.UNKNOWN), task
+            assert heard != "succeeded" or task.status is Status.SUCCEEDED
+            if task.status is Status.SUCCEEDED:
+                assert prompt in billed
+        owned = {picture.key or str(picture.path) for task in last.values() for picture in task.pictures}
+        assert owned == pictures, "a picture nobody has, or one nobody owns"
+        await self.assert_they_agree()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,34 +146,22 @@ class Household:
             "wait_seconds": wait_seconds,
         }
 
-    async def edits(self) -> list[Task]:
-        """Everything in the journal, oldest first."""
-        journal = Journal(self.folder / "home" / "journal.sqlite3")
-        rows = await journal.latest(limit=_MOST_EDITS)
-        await journal.close()
-        return [task for _, task in reversed(rows)]
-
-    async def assert_books_agree(self) -> None:
-        """The journal's ledger is what upstream billed; what nobody can know counts as billed."""
-        journal = Journal(self.folder / "home" / "journal.sqlite3")
-        spent = sum((row.spent_usd for row in await journal.ledger()), Decimal(0))
-        await journal.close()
-        tasks = await self.edits()
-        unclear = [task for task in tasks if task.status is Status.UNKNOWN]
-        prompts = {task.prompt for task in tasks}
-        billed = [row for row in self.upstream.billed() if row.prompt in prompts]
-        asked = sum((row.price_usd for row in billed), Decimal(0))
-        assert asked <= spent <= asked + len(unclear) * PRICE
-        known = {task.task_id for task in tasks if task.task_id}
-        assert known <= {row.task_id for row in billed}
-        assert {row.prompt for row in billed if row.task_id not in known} <= {task.prompt for task in unclear}
+    @property
+    def books(self) -> Books:
+        """Everything that was bought."""
+        return Books(self.folder / "home" / "journal.sqlite3", self.upstream)
 
     def assert_only_whole_pictures(self) -> list[Path]:
         """The folder of results holds whole pictures and nothing else; returns them."""
-        files = [Path(root, name) for root, _, names in os.walk(self.results) for name in names]
-        for file in files:
-            assert inspect(file.read_bytes()).format == file.suffix[1:].replace("jpg", "jpeg"), file
-        return files
+        return whole_pictures(self.results)
+
+
+def whole_pictures(folder: Path) -> list[Path]:
+    """Everything in a folder and below it, which is whole pictures."""
+    files = [Path(root, name) for root, _, names in os.walk(folder) for name in names]
+    for file in files:
+        assert inspect(file.read_bytes()).format == file.suffix[1:].replace("jpg", "jpeg"), file
+    return files
 
 
 def answer(result: types.CallToolResult) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from kontext_edit.clock import Clock
 from kontext_edit.request import EditCall, parse_edit
 from kontext_edit.server import make_server
 from kontext_edit.settings import read_settings
-from kontext_edit.task import Task
+from kontext_edit.task import LOCAL, Picture, Task
 
 Scripted = httpx.Response | Exception | Callable[[httpx.Request], Awaitable[httpx.Response]]
 
@@ -112,6 +112,7 @@ class Person:
     """A caller that answers what it is asked, and keeps it."""
 
     answer: Consent = Consent.GIVEN
+    owner: str = LOCAL
     asked: list[str] = field(default_factory=list[str])
     told: list[tuple[float, str]] = field(default_factory=list[tuple[float, str]])
 
@@ -176,15 +177,21 @@ def wanted(source: str, **arguments: object) -> EditCall:
 async def settled(app: App, handle: str, clock: Clock) -> Task:
     """The edit, once nothing more happens to it; an hour is enough for every edit here."""
     for _ in range(3600):
-        if (task := await app.journal.get(handle)).settled:
+        if (task := await app.journal.get(handle, LOCAL)).settled:
             return task
         await clock.sleep(1)
-    raise AssertionError(f"{handle} is still under way: {await app.journal.get(handle)}")
+    raise AssertionError(f"{handle} is still under way: {await app.journal.get(handle, LOCAL)}")
 
 
 async def everything(app: App) -> list[Task]:
     """Every edit in the journal, first to last."""
-    return [task for _, task in reversed(await app.journal.latest(limit=1000))]
+    return [task for _, task in reversed(await app.journal.latest(LOCAL, limit=1000))]
+
+
+def file_of(picture: Picture) -> Path:
+    """Where a picture lies on this machine."""
+    assert picture.path is not None
+    return picture.path
 
 
 def text(result: types.CallToolResult) -> str:

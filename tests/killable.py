@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -20,25 +21,33 @@ from typing import Any, Literal
 import anyio
 import httpx
 
-from kontext_edit import caretaker, editor, gallery, novita, waiting, watcher, workshop
+from kontext_edit import caretaker, delivery, editor, novita, polling, waiting, workshop
 from kontext_edit.gallery import Gallery
-from kontext_edit.journal import statements
+from kontext_edit.journal import rows, statements
 from kontext_edit.journal.book import Journal
-from kontext_edit.mcp_caller import McpCaller
+from kontext_edit.journal.embedded import FileSession
+from kontext_edit.journal.postgres import PostgresSession
 from kontext_edit.novita import Novita, RemoteStatus
 from kontext_edit.server import serve_stdio
+from kontext_edit.store import disk
 from kontext_edit.task import Status
 from kontext_edit.tiers import Dev
+from kontext_edit.waiting import WaitingRoom
 
-_QUICK: tuple[tuple[Any, str, Any], ...] = (
+Paces = tuple[tuple[Any, str, Any], ...]
+"""What has which value, by the name of its module or class."""
+
+QUICK: Paces = (
+    (rows, "LEASE_SECONDS", 1.0),
     (statements, "LEASE_SECONDS", 1.0),
     (caretaker, "_ROUND_SECONDS", 0.3),
     (workshop, "_RESUME_AFTER_SECONDS", 0.05),
     (waiting, "_TICK_SECONDS", 0.2),
     (editor, "_PAUSES_BETWEEN_FETCHES", (0.1, 0.3, 0.6, 1.0)),
-    (editor, "_ARRIVAL_SECONDS", 1.0),
+    (delivery, "_ARRIVAL_SECONDS", 1.0),
     (novita, "_FIRST_PAUSE_SECONDS", 0.1),
-    (watcher, "_SHORTEST_PAUSE", 0.1),
+    (polling, "SHORTEST_PAUSE", 0.1),
+    (polling, "_SECONDS_A_QUESTION", 0.2),
     (Dev, "usual_seconds", (0.3, 1.0)),
 )
 
@@ -58,7 +67,7 @@ class Point:
     """How many submissions upstream may have seen in the end."""
 
 
-def _wrap(owner: Any, name: str, wrapper: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+def wrap(owner: Any, name: str, wrapper: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
     original = getattr(owner, name)
     setattr(owner, name, wraps(original)(wrapper(original)))
 
@@ -74,7 +83,7 @@ def before(owner: Any, name: str) -> Arm:
 
             return trapped
 
-        _wrap(owner, name, wrapper)
+        wrap(owner, name, wrapper)
 
     return arm
 
@@ -92,24 +101,27 @@ def after(owner: Any, name: str, when: Callable[[Any], bool] = lambda _: True) -
 
             return trapped
 
-        _wrap(owner, name, wrapper)
+        wrap(owner, name, wrapper)
 
     return arm
 
 
 def before_commit(name: str, status: Status | None = None) -> Arm:
-    """When a transaction of the journal has done everything but its COMMIT."""
+    """When a transaction of the journal has done everything but its COMMIT.
+
+    What is a single statement for PostgreSQL commits by itself: there it is the moment before that.
+    """
 
     def arm(trap: Trap) -> None:
-        running: list[bool] = []
+        running: ContextVar[bool] = ContextVar(name, default=False)
 
         def marked(original: Callable[..., Any]) -> Callable[..., Any]:
             def work(*args: Any, **kwargs: Any) -> Any:
-                running.append(status is None or status in args)
+                before = running.set(status is None or status in args)
                 try:
                     return original(*args, **kwargs)
                 finally:
-                    running.pop()
+                    running.reset(before)
 
             return work
 
@@ -118,13 +130,23 @@ def before_commit(name: str, status: Status | None = None) -> Arm:
             def transaction(*args: Any, **kwargs: Any) -> Generator[None]:
                 with original(*args, **kwargs):
                     yield
-                    if any(running):
+                    if running.get():
                         trap()
 
             return transaction
 
-        _wrap(statements, name, marked)
-        _wrap(statements, "transaction", trapped)
+        def kept_from(original: Callable[..., Any]) -> Callable[..., Any]:
+            def change(*args: Any, **kwargs: Any) -> Any:
+                if running.get():
+                    trap()
+                return original(*args, **kwargs)
+
+            return change
+
+        wrap(statements, name, marked)
+        wrap(FileSession, "transaction", trapped)
+        wrap(PostgresSession, "transaction", trapped)
+        wrap(PostgresSession, "change", kept_from)
 
     return arm
 
@@ -145,12 +167,12 @@ def on_the_wire(event: str, method: str, path: str = "/") -> Arm:
 
             return handle
 
-        _wrap(httpx.AsyncHTTPTransport, "handle_async_request", wrapper)
+        wrap(httpx.AsyncHTTPTransport, "handle_async_request", wrapper)
 
     return arm
 
 
-def _mid_download(trap: Trap) -> None:
+def mid_download(trap: Trap) -> None:
     """When the first bytes of a picture have come."""
 
     def wrapper(original: Callable[..., AsyncIterator[bytes]]) -> Callable[..., AsyncIterator[bytes]]:
@@ -162,7 +184,7 @@ def _mid_download(trap: Trap) -> None:
 
         return chunks
 
-    _wrap(httpx.Response, "aiter_bytes", wrapper)
+    wrap(httpx.Response, "aiter_bytes", wrapper)
 
 
 def _half_written(trap: Trap) -> None:
@@ -184,7 +206,7 @@ def _half_written(trap: Trap) -> None:
 
         return opened
 
-    _wrap(Path, "open", wrapper)
+    wrap(Path, "open", wrapper)
 
 
 def _named(trap: Trap) -> None:
@@ -197,7 +219,7 @@ def _named(trap: Trap) -> None:
 
         return link
 
-    _wrap(gallery.os, "link", wrapper)
+    wrap(disk.os, "link", wrapper)
 
 
 def _reserved(trap: Trap) -> None:
@@ -209,11 +231,11 @@ def _reserved(trap: Trap) -> None:
 
         return link
 
-    _wrap(gallery.os, "link", no_links)
+    wrap(disk.os, "link", no_links)
     before(Path, "replace")(trap)
 
 
-def _is_result(text: Any) -> bool:
+def is_result(text: Any) -> bool:
     return isinstance(text, str) and '"status":"succeeded"' in text
 
 
@@ -235,7 +257,7 @@ def _said(trap: Trap) -> None:
 def _around_saying(trap: Trap, share: float) -> None:
     def wrapper(original: Callable[..., Awaitable[int]]) -> Callable[..., Awaitable[int]]:
         async def write(file: anyio.AsyncFile[str], text: str) -> int:
-            if not _is_result(text):
+            if not is_result(text):
                 return await original(file, text)
             said = int(len(text) * share)
             await original(file, text[:said])
@@ -245,60 +267,66 @@ def _around_saying(trap: Trap, share: float) -> None:
 
         return write
 
-    _wrap(anyio.AsyncFile, "write", wrapper)
+    wrap(anyio.AsyncFile, "write", wrapper)
 
 
-def _done(answer: Any) -> bool:
+def is_done(answer: Any) -> bool:
     return answer.status is RemoteStatus.SUCCEED
 
 
-_ONE, _NONE, _PERHAPS = frozenset({1}), frozenset({0}), frozenset({0, 1})
-_RESULTS = "/results/"
+ONE, NONE, PERHAPS = frozenset({1}), frozenset({0}), frozenset({0, 1})
+RESULTS = "/results/"
 
 
-def _bought(arm: Arm) -> Point:
-    return Point(arm, "picture", _ONE)
+def bought(arm: Arm) -> Point:
+    """A step after which the edit is brought home, or bought for the first time."""
+    return Point(arm, "picture", ONE)
+
+
+def unclear(arm: Arm, submissions: frozenset[int]) -> Point:
+    """A step after which nobody can know whether the edit was bought."""
+    return Point(arm, "unclear", submissions)
 
 
 POINTS: dict[str, Point] = {
-    "before the journal's first word": _bought(before(Journal, "begin_all")),
-    "begun, not committed": _bought(before_commit("begin")),
-    "begun": Point(after(Journal, "begin_all"), "unclear", _NONE),
-    "before the submission": Point(before(Novita, "submit"), "unclear", _NONE),
-    "request half sent": Point(on_the_wire("send_request_body.started", "POST"), "unclear", _NONE),
-    "request sent": Point(on_the_wire("send_request_body.complete", "POST"), "unclear", _PERHAPS),
-    "answer begun": Point(on_the_wire("receive_response_headers.complete", "POST"), "unclear", _ONE),
-    "answered": Point(after(Novita, "submit"), "unclear", _ONE),
-    "accepted, not committed": Point(before_commit("move", Status.QUEUED), "unclear", _ONE),
-    "accepted": _bought(after(Journal, "accepted")),
-    "before a poll": _bought(before(Novita, "result")),
-    "polled": _bought(after(Novita, "result")),
-    "processing, not committed": _bought(before_commit("move", Status.PROCESSING)),
-    "processing": _bought(after(Journal, "processing")),
-    "done upstream": _bought(after(Novita, "result", _done)),
-    "link answered": _bought(on_the_wire("receive_response_headers.complete", "GET", _RESULTS)),
-    "mid-download": _bought(_mid_download),
-    "downloaded": _bought(before(Gallery, "_keep")),
-    "file half written": _bought(_half_written),
-    "file written, not synced": _bought(before(gallery.os, "fsync")),
-    "before the name": _bought(before(gallery.os, "link")),
-    "named": _bought(_named),
-    "name reserved, not filled": _bought(_reserved),
-    "saved": _bought(after(Gallery, "save")),
-    "success, not committed": _bought(before_commit("move", Status.SUCCEEDED)),
-    "succeeded": _bought(after(Journal, "succeeded")),
-    "before the result is said": _bought(_before_saying),
-    "result half said": _bought(_half_said),
-    "result said": _bought(_said),
-    "before delivery is noted": _bought(before(Journal, "delivered")),
-    "delivered": _bought(after(Journal, "delivered")),
+    "before the journal's first word": bought(before(Journal, "begin_all")),
+    "begun, not committed": bought(before_commit("begin")),
+    "begun": unclear(after(Journal, "begin_all"), NONE),
+    "before the submission": unclear(before(Novita, "submit"), NONE),
+    "request half sent": unclear(on_the_wire("send_request_body.started", "POST"), NONE),
+    "request sent": unclear(on_the_wire("send_request_body.complete", "POST"), PERHAPS),
+    "answer begun": unclear(on_the_wire("receive_response_headers.complete", "POST"), ONE),
+    "answered": unclear(after(Novita, "submit"), ONE),
+    "accepted, not committed": unclear(before_commit("move", Status.QUEUED), ONE),
+    "accepted": bought(after(Journal, "accepted")),
+    "before a poll": bought(before(Novita, "result")),
+    "polled": bought(after(Novita, "result")),
+    "processing, not committed": bought(before_commit("move", Status.PROCESSING)),
+    "processing": bought(after(Journal, "processing")),
+    "done upstream": bought(after(Novita, "result", is_done)),
+    "link answered": bought(on_the_wire("receive_response_headers.complete", "GET", RESULTS)),
+    "mid-download": bought(mid_download),
+    "downloaded": bought(before(Gallery, "_keep")),
+    "file half written": bought(_half_written),
+    "file written, not synced": bought(before(disk.os, "fsync")),
+    "before the name": bought(before(disk.os, "link")),
+    "named": bought(_named),
+    "name reserved, not filled": bought(_reserved),
+    "saved": bought(after(Gallery, "save")),
+    "success, not committed": bought(before_commit("move", Status.SUCCEEDED)),
+    "succeeded": bought(after(Journal, "succeeded")),
+    "before the result is said": bought(_before_saying),
+    "result half said": bought(_half_said),
+    "result said": bought(_said),
+    "before delivery is noted": bought(before(Journal, "delivered")),
+    "delivered": bought(after(Journal, "delivered")),
 }
 """The steps of an edit in their order, from before the journal's first word to after its last."""
 
 WAITING = "the caller waits"
 """Passed about five times a second while a call waits for its edit, wherever that is."""
 
-_ARMS = {name: point.arm for name, point in POINTS.items()} | {WAITING: before(McpCaller, "progress")}
+_ARMS = {name: point.arm for name, point in POINTS.items()} | {WAITING: before(WaitingRoom, "_pass_time")}
 
 
 def trap_after(passes: int) -> Trap:
@@ -312,11 +340,16 @@ def trap_after(passes: int) -> Trap:
     return trap
 
 
-def main(point: str = "", passes: str = "1") -> None:
-    """Serve on standard input and output."""
-    for owner, name, value in _QUICK:
+def hurry(paces: Paces) -> None:
+    """Let leases and pauses be as short as a test needs them."""
+    for owner, name, value in paces:
         assert hasattr(owner, name), name
         setattr(owner, name, value)
+
+
+def main(point: str = "", passes: str = "1") -> None:
+    """Serve on standard input and output."""
+    hurry(QUICK)
     if point:
         _ARMS[point](trap_after(int(passes)))
     asyncio.run(serve_stdio(os.environ, []))

@@ -1,7 +1,7 @@
 """A folder with everything that a source may meet, and a finder that may read some of it."""
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -9,7 +9,10 @@ import pytest
 from tests.pictures import corners, encoded
 
 from kontext_edit.errors import NoSuchTask, PictureRefused
-from kontext_edit.images.sources import Finder, Recalled
+from kontext_edit.images.local import Folders, read_file
+from kontext_edit.images.sources import Finder, Recall, Recalled
+from kontext_edit.store.disk import Disk
+from kontext_edit.task import LOCAL
 
 PNG = encoded(corners())
 SECRET = b"-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAA\n"
@@ -21,12 +24,14 @@ class Gallery:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    async def __call__(self, task_id: str | None, number: int) -> Recalled:
+    async def __call__(self, task_id: str | None, number: int, owner: str) -> Recalled:
+        assert owner == LOCAL
         if task_id not in {None, "4f2a"}:
             raise NoSuchTask(f"nobody knows the task {task_id}")
         if number > 2:
             raise PictureRefused(f"the task has 2 pictures, not {number}")
-        return Recalled(self.folder / f"result {number}.png", "4f2a", number)
+        path = self.folder / f"result {number}.png"
+        return Recalled(read_file(path), "4f2a", number, path)
 
 
 def furnished(tmp_path: Path) -> Path:
@@ -53,15 +58,22 @@ def furnished(tmp_path: Path) -> Path:
 
 def finder_in(room: Path) -> Finder:
     """A finder for such a folder."""
-    return Finder(
-        allowed=[room / "work", room / "pictures"], folder=room / "work", recall=Gallery(room / "results")
-    )
+    allowed = [room / "work", room / "pictures"]
+    return local_finder(allowed, room / "work", Gallery(room / "results"))
+
+
+def local_finder(
+    allowed: Sequence[Path], folder: Path, recall: Recall, uploads: Path | None = None
+) -> Finder:
+    """A finder for a person on this machine; without a folder of uploads nothing was uploaded."""
+    store = Disk(folder / "none", uploads or folder / "none")
+    return Finder(local=Folders(allowed, folder), recall=recall, uploads=store)
 
 
 async def refusal(finder: Finder, source: str) -> str:
     """The text of the refusal that a source meets."""
     with pytest.raises(PictureRefused) as caught:
-        await finder.find(source)
+        await finder.find(source, LOCAL)
     return f"{caught.value.message} | {caught.value.hint}"
 
 

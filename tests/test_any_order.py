@@ -25,7 +25,7 @@ from kontext_edit.budget import Limit
 from kontext_edit.errors import Billed, BudgetExceeded, FateUnknown
 from kontext_edit.request import EditCall
 from kontext_edit.settings import read_settings
-from kontext_edit.task import LEGAL_MOVES, SETTLED, Status, Task
+from kontext_edit.task import LEGAL_MOVES, LOCAL, SETTLED, Status, Task
 
 PRICE = Decimal("0.036")
 BUDGET = 6 * PRICE
@@ -114,7 +114,7 @@ class World:
         return self.processes[0].app
 
     async def watch(self) -> None:
-        await self.app.journal.last()
+        await self.app.journal.last(LOCAL)
         with closing(sqlite3.connect(self.app.journal.path)) as file:
             file.executescript(WATCHED)
 
@@ -135,7 +135,7 @@ class World:
 
     async def check(self) -> None:
         tasks = await everything(self.app)
-        (spending,) = await self.app.journal.spendings([Limit("month", BUDGET)], self.clock.now())
+        (spending,) = await self.app.journal.spendings([Limit("month", BUDGET)], LOCAL, self.clock.now())
         assert spending.spent_usd == sum(map(owed, tasks), Decimal(0))
         assert spending.spent_usd <= BUDGET
         assert spending.spent_usd >= PRICE * len(self.api.taken), "upstream bills no more than is counted"

@@ -74,7 +74,7 @@ def running(app: FrameLocator, words: str) -> None:
 
 def finished(app: FrameLocator, name: str) -> None:
     """The page shows a picture of this name, beside the one before."""
-    expect(app.locator("#path")).to_have_text(re.compile(re.escape(name)), timeout=15_000)
+    expect(app.locator("#path")).to_have_text(re.compile(re.escape(name)))
     expect(app.locator("#canvas")).to_be_visible()
     expect(app.locator("main")).to_have_attribute("aria-busy", "false")
     expect(app.get_by_role("slider")).to_be_visible()
@@ -173,7 +173,7 @@ def test_a_refinement_goes_on_from_the_picture_and_can_be_taken_back(host: Host,
     finished(app, "dusk (max)")
     first = app.locator("#path").inner_text()
     app.get_by_role("button", name="Another take").click()
-    expect(app.locator("#path")).not_to_have_text(first, timeout=15_000)
+    expect(app.locator("#path")).not_to_have_text(first)
     finished(app, "dusk (max)")
     host.call("Get an edit's result", {"task_id": refined})
     finished(app, "black white (dev)")

@@ -17,6 +17,7 @@ from tests.house import (
     Person,
     client,
     everything,
+    file_of,
     opened,
     painted,
     photo,
@@ -307,7 +308,7 @@ async def test_a_picture_that_the_person_moved_away_is_told_when_it_is_handed_ov
     async with opened(environ, api, clock) as app:
         outcome = await app.editor.edit(wanted(photo(environ)), Person())
     (picture,) = outcome.task.pictures
-    picture.path.unlink()
+    file_of(picture).unlink()
     async with client(environ, api, clock) as assistant:
         result = await assistant.call_tool("edit_image", arguments(environ))
     assert f"{picture.path} is no longer there." in result.structured_content["warnings"]

@@ -47,7 +47,7 @@ async def test_of_sixty_edits_over_three_servers_exactly_those_are_bought_that_t
             assert_tells_what_a_person_needs(result)
     assert len(household.upstream.billed()) == AFFORDABLE
     assert len(household.assert_only_whole_pictures()) == AFFORDABLE
-    await household.assert_books_agree()
+    await household.books.assert_they_agree()
 
 
 def assert_tells_what_a_person_needs(refusal: types.CallToolResult) -> None:

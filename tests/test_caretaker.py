@@ -6,14 +6,14 @@ from pathlib import Path
 import httpx
 import pytest
 from tests.clock import FakeClock
-from tests.house import Api, Person, client, everything, opened, photo, settled, wanted
+from tests.house import Api, Person, client, everything, file_of, opened, photo, settled, wanted
 from tests.test_journal import new_task
 from tests.upstreams import error
 
 from kontext_edit.errors import Billed, JournalUnavailable
 from kontext_edit.journal.book import Journal
 from kontext_edit.journal.statements import LEASE_SECONDS
-from kontext_edit.task import SANDBOX, Status, Task
+from kontext_edit.task import LOCAL, SANDBOX, Status, Task
 
 ROUND = LEASE_SECONDS / 3
 
@@ -52,9 +52,9 @@ async def test_an_edit_is_taken_over_when_its_lease_ends_and_not_before(
         assert (await app.editor.follow(task.id, 0, Person())).task.status is Status.QUEUED
         assert api.polls == []
         await clock.sleep(ROUND + 1)
-        done = await app.journal.get(task.id)
+        done = await app.journal.get(task.id, LOCAL)
     assert done.status is Status.SUCCEEDED
-    assert done.pictures[0].path.exists()
+    assert file_of(done.pictures[0]).exists()
     assert api.bodies == []
 
 
@@ -76,7 +76,7 @@ async def test_an_edit_left_while_submitting_becomes_unknown_and_is_never_sent(
     task = await left_behind(environ, clock, None)
     async with opened(environ, api, clock) as app:
         await clock.sleep(LEASE_SECONDS - 1)
-        assert (await app.journal.get(task.id)).status is Status.SUBMITTING
+        assert (await app.journal.get(task.id, LOCAL)).status is Status.SUBMITTING
         ended = await settled(app, task.id, clock)
     assert ended.status is Status.UNKNOWN
     assert (ended.billed, ended.cost_usd) == (Billed.MAYBE, task.list_price_usd)
@@ -189,7 +189,7 @@ async def test_a_process_that_slept_through_its_lease_can_still_tell_the_id(
         learnt = await sleeper.accepted(task, await accepted_by(api), clock.now())
         assert (learnt.status, learnt.error) == (Status.QUEUED, None)
         await clock.sleep(LEASE_SECONDS + ROUND)
-        assert (await app.journal.get(task.id)).status is Status.SUCCEEDED
+        assert (await app.journal.get(task.id, LOCAL)).status is Status.SUCCEEDED
 
 
 async def test_an_edit_of_another_provider_is_left_alone_and_told_as_such(
@@ -271,7 +271,7 @@ async def test_an_edit_is_taken_up_by_a_server_that_nobody_calls(
     task = await left_behind(environ, clock, await accepted_by(api))
     async with client(environ, api, clock):
         await clock.sleep(2 * LEASE_SECONDS)
-    assert (await journal_of(environ).get(task.id)).status is Status.SUCCEEDED
+    assert (await journal_of(environ).get(task.id, LOCAL)).status is Status.SUCCEEDED
 
 
 async def test_a_server_whose_settings_cannot_be_used_stays_up_when_it_would_look_after_edits(

@@ -175,7 +175,8 @@ async def test_a_client_that_refuses_to_ask_counts_as_one_that_cannot(
 )
 async def test_a_client_without_forms_cannot_ask(capabilities: types.ClientCapabilities | None) -> None:
     context: Any = SimpleNamespace(session=SimpleNamespace(client_capabilities=capabilities))
-    caller = McpCaller(context, types.CallToolRequestParams(name="edit_image"), set())
+    workshop: Any = None
+    caller = McpCaller(context, types.CallToolRequestParams(name="edit_image"), workshop)
     assert await caller.consent("Buy it?", "it 1.00") is Consent.IMPOSSIBLE
 
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.surroundings import settings_of_operators, settings_read
 
 from kontext_edit.tiers import DEFAULT_TIER
 from kontext_edit.tools import make_tools
@@ -13,18 +14,17 @@ from kontext_edit.tools import make_tools
 PROJECT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("examples/*.md"), *PROJECT.glob("docs/**/*.md")])
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
-SETTING = re.compile(r'"((?:KONTEXT|NOVITA)_[A-Z_]+)"')
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
-def section(heading: str) -> str:
-    """What stands below a heading of the README, up to the next one."""
-    return README.split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
+def section(heading: str, document: str) -> str:
+    """What stands below a heading of a document, up to the next one."""
+    return document.split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
 
 
-def first_column(heading: str) -> list[str]:
+def first_column(heading: str, document: str = README) -> list[str]:
     """The first cells of the table in a section, without backticks."""
-    cells = re.findall(r"^\| (.+?) \|", section(heading), re.MULTILINE)
+    cells = re.findall(r"^\| (.+?) \|", section(heading, document), re.MULTILINE)
     return [cell.replace("`", "") for cell in cells if not cell.startswith("---")][1:]
 
 
@@ -44,10 +44,13 @@ def test_the_generated_tables_are_fresh() -> None:
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
-def test_every_setting_that_the_program_reads_stands_in_the_table_and_no_other() -> None:
-    sources = (path.read_text(encoding="utf-8") for path in PROJECT.glob("src/kontext_edit/**/*.py"))
-    read = {name for source in sources for name in SETTING.findall(source)}
-    assert sorted(first_column("Settings")) == sorted(read)
+def test_every_setting_of_a_person_stands_in_the_readmes_table_and_no_other() -> None:
+    assert sorted(first_column("Settings")) == sorted(settings_read() - settings_of_operators())
+
+
+def test_every_setting_of_an_operator_stands_in_their_documents_table_and_no_other() -> None:
+    document = (PROJECT / "docs" / "operating.md").read_text(encoding="utf-8")
+    assert sorted(first_column("Settings", document)) == sorted(settings_of_operators())
 
 
 def test_every_tool_stands_in_the_table_and_no_other() -> None:

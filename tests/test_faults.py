@@ -11,10 +11,10 @@ from pathlib import Path
 import httpx
 import pytest
 from tests.clock import FakeClock
-from tests.house import Api, Person, client, everything, opened, photo, settled, text, wanted
+from tests.house import Api, Person, client, everything, file_of, opened, photo, settled, text, wanted
 
 from kontext_edit.errors import Billed, BudgetExceeded, JournalUnavailable, NoSuchTask
-from kontext_edit.task import Status
+from kontext_edit.task import LOCAL, Status
 
 EDIT = {"prompt": "Make it blue", "images": ["photo.png"]}
 
@@ -72,7 +72,7 @@ async def test_a_full_disk_under_the_journal_sends_nothing(environ: dict[str, st
     api = Api(clock)
     source = photo(environ)
     async with opened(environ, api, clock) as app:
-        await app.journal.last()
+        await app.journal.last(LOCAL)
         with full_disk(), pytest.raises(JournalUnavailable) as caught:
             await app.editor.edit(wanted(source), Person())
         assert api.bodies == []
@@ -124,11 +124,11 @@ async def test_a_results_folder_removed_while_running_is_made_again(
     api = Api(clock)
     async with opened(environ, api, clock) as app:
         first = await app.editor.edit(wanted(photo(environ)), Person())
-        shutil.rmtree(app.gallery.folder)
+        shutil.rmtree(app.settings.output_dir)
         second = await app.editor.edit(wanted(photo(environ), force_new=True), Person())
         assert await app.editor.preview(first.task) is None
         assert await app.editor.preview(second.task)
-    assert second.task.pictures[0].path.exists()
+    assert file_of(second.task.pictures[0]).exists()
 
 
 async def test_a_home_that_cannot_be_written_sends_nothing_and_names_the_setting(
@@ -150,7 +150,7 @@ async def test_a_journal_that_another_program_holds_sends_nothing_until_it_is_fr
     api = Api(clock)
     source = photo(environ)
     async with opened(environ, api, clock) as app:
-        await app.journal.last()
+        await app.journal.last(LOCAL)
         with another_program(app.journal.path):
             with pytest.raises(JournalUnavailable, match="locked"):
                 await app.editor.edit(wanted(source), Person())
@@ -167,7 +167,7 @@ async def test_a_journal_held_while_upstream_answers_loses_nothing(
     """The id is written down as soon as the journal is free, and the edit is never sent again."""
     api = Api(clock)
     async with opened(environ, api, clock) as app:
-        await app.journal.last()
+        await app.journal.last(LOCAL)
         with closing(sqlite3.connect(app.journal.path, isolation_level=None)) as other:
 
             async def held(request: httpx.Request) -> httpx.Response:
@@ -214,7 +214,7 @@ async def test_a_journal_that_was_taken_away_is_not_written_to_any_more(
         await clock.sleep(60)
         assert app.journal.path.exists()
     async with opened(environ, api, clock) as app:
-        assert (await app.journal.get("t-1")).status is Status.SUCCEEDED
+        assert (await app.journal.get("t-1", LOCAL)).status is Status.SUCCEEDED
     assert len(api.bodies) == 1
 
 
@@ -269,7 +269,7 @@ async def test_a_journal_damaged_before_the_start_is_set_aside_and_told(
         anew = await app.editor.edit(wanted(photo(environ)), Person())
         assert app.journal.notice in anew.notes
     assert len(kept_aside(journal)) == 1
-    assert before.task.pictures[0].path.exists()
+    assert file_of(before.task.pictures[0]).exists()
 
 
 async def test_two_damaged_journals_in_a_row_are_both_kept(environ: dict[str, str], clock: FakeClock) -> None:

@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 from tests.clock import FakeClock
-from tests.house import Api, Person, Scripted, client, opened, painted, photo, settled, text, wanted
+from tests.house import Api, Person, Scripted, client, file_of, opened, painted, photo, settled, text, wanted
 from tests.test_gallery import Endless
 from tests.upstreams import error
 
 from kontext_edit.errors import Billed
-from kontext_edit.task import Status
+from kontext_edit.task import LOCAL, Status
 
 ATTEMPTS = 4
 """Fetches in a row before the edit is left alone for a while."""
@@ -95,7 +95,7 @@ async def test_a_picture_that_could_not_be_fetched_is_fetched_later_though_nobod
         assert outcome.task.status is Status.PROCESSING
         rested = clock.now()
         await settled(app, "t-1", clock)
-        task = await app.journal.get("t-1")
+        task = await app.journal.get("t-1", LOCAL)
     assert task.status is Status.SUCCEEDED
     assert len(api.fetches) == 2 * ATTEMPTS + 1
     assert 60 <= clock.now() - rested <= 120
@@ -109,8 +109,8 @@ async def test_another_kind_of_picture_than_asked_for_is_kept_for_what_it_is(
     async with opened(environ, api, clock) as app:
         outcome = await app.editor.edit(call, Person())
     (picture,) = outcome.task.pictures
-    assert (picture.format, picture.path.suffix) == ("webp", ".webp")
-    assert picture.path.read_bytes() == painted("blue", "webp")
+    assert (picture.format, file_of(picture).suffix) == ("webp", ".webp")
+    assert file_of(picture).read_bytes() == painted("blue", "webp")
 
 
 async def test_a_link_that_hangs_for_ever_is_given_up_and_asked_for_again(
@@ -166,9 +166,9 @@ async def test_one_bad_link_among_several_holds_the_edit_back_until_all_are_ther
     api = Api(clock, on_fetch=[httpx.Response(500)])
     async with opened(environ, api, clock) as app:
         outcome = await app.editor.edit(wanted(photo(environ), tier="dev", num_images=3), Person())
-        folder = app.gallery.folder
+        folder = app.settings.output_dir
     assert len(outcome.task.pictures) == 3
-    assert {path.name for path in folder.iterdir()} == {each.path.name for each in outcome.task.pictures}
+    assert {path.name for path in folder.iterdir()} == {file_of(each).name for each in outcome.task.pictures}
 
 
 async def test_expired_links_mean_a_lost_picture_which_is_said_with_upstreams_id(

@@ -50,7 +50,7 @@ async def assert_bought_once(household: Household, prompt: str, result: types.Ca
     assert [str(path) for path in household.assert_only_whole_pictures()] == [
         image["path"] for image in answer(result)["images"]
     ]
-    await household.assert_books_agree()
+    await household.books.assert_they_agree()
 
 
 async def cancelling(household: Household, prompt: str, era: Era) -> None:
@@ -115,4 +115,4 @@ async def test_whatever_the_moment_of_giving_up_an_edit_is_bought_once_and_never
     bought = [row.prompt for row in quick.billed() if row.prompt in prompts]
     assert sorted(bought) == sorted(prompts)
     assert len(household.assert_only_whole_pictures()) == len(prompts)
-    await household.assert_books_agree()
+    await household.books.assert_they_agree()

@@ -12,7 +12,7 @@ import pytest
 from scripts import install
 from tests.bundle import project
 
-from kontext_edit.settings import given
+from kontext_edit.reader import given
 
 PROJECT = Path(__file__).parent.parent
 README = (PROJECT / "README.md").read_text(encoding="utf-8")

@@ -20,7 +20,7 @@ from tests.at_home import at_home, begun, edited, server_at_home, steps, until
 from tests.clock import FakeClock
 from tests.house import Api, Person, opened, photo, wanted
 
-from kontext_edit.task import Status, Task
+from kontext_edit.task import LOCAL, Status, Task
 
 
 @dataclass
@@ -246,8 +246,8 @@ async def test_the_journal_tells_each_move_once(environ: dict[str, str], clock: 
     async with opened(environ, api, clock) as app:
         app.journal.on_move.append(written_down(moves))
         outcome = await app.editor.edit(wanted(photo(environ)), Person())
-        await app.journal.get(outcome.task.id)
-        await app.journal.latest(limit=10)
+        await app.journal.get(outcome.task.id, LOCAL)
+        await app.journal.latest(LOCAL, limit=10)
     assert [status for _, status in moves] == [
         Status.SUBMITTING,
         Status.QUEUED,
@@ -264,8 +264,8 @@ async def test_an_edit_that_was_over_before_is_no_news(environ: dict[str, str], 
         await earlier.editor.edit(wanted(photo(environ)), Person())
     async with opened(environ, api, clock) as app:
         app.journal.on_move.append(written_down(moves))
-        await app.journal.get("t-1")
-        await app.journal.latest(limit=10)
+        await app.journal.get("t-1", LOCAL)
+        await app.journal.latest(LOCAL, limit=10)
     assert moves == []
 
 

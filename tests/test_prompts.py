@@ -121,7 +121,7 @@ async def test_prompts_are_written_whatever_the_settings_are(
     "case",
     [
         ("paint", {}, "There is no prompt 'paint'; there are change_look, change_background"),
-        ("change_look", {"picture": " "}, "`picture` is missing: A path, a URL, task:<id>"),
+        ("change_look", {"picture": " "}, "`picture` is missing: A source as edit_image takes it"),
         ("change_look", {"picture": "a.png"}, "`what` is missing: The garment or hair, say jacket. `to` is"),
         ("restyle", {"mood": "dark"}, "There is no argument 'mood'; there are picture, style, keep, tier."),
         ("restyle", {"tier": "ultra"}, "`tier` must be one of dev, pro, max; got 'ultra'."),

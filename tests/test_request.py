@@ -60,6 +60,9 @@ KNOWN_TO_PRO = "Known are " + ", ".join(
 )
 
 
+UNWRITABLE = "{}, which cannot be sent or written down: leave it out."
+
+
 def only_dev(name: str, tier: str) -> str:
     return f"`{name}` is a parameter of dev, not of {tier}: leave it out, or set `tier` to dev."
 
@@ -75,7 +78,22 @@ BAD_EDITS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "a blank prompt": ({"prompt": " \n\t\u3000"}, [EMPTY_PROMPT]),
     "a number for a prompt": ({"prompt": 5}, [PROMPT_RULE + "5."]),
     "a list for a prompt": ({"prompt": ["red"]}, [PROMPT_RULE + "['red']."]),
-    "half a character in a prompt": ({"prompt": "red \ud83d"}, [PROMPT_RULE + r"'red \ud83d'."]),
+    "half a character in a prompt": (
+        {"prompt": "red \ud83d"},
+        [UNWRITABLE.format("`prompt` has half of a character (a lone surrogate) in 'red \\ud83d'")],
+    ),
+    "a NUL in a prompt": (
+        {"prompt": "red\0blue", "seed": -2},
+        [UNWRITABLE.format("`prompt` has a NUL character in 'red\\x00blue'"), SEED_RULE + "-2."],
+    ),
+    "half a character in one of several prompts": (
+        {"prompts": ["red", "\udfff blue", "\0"]},
+        [UNWRITABLE.format("`prompts` has half of a character (a lone surrogate) in '\\udfff blue'")],
+    ),
+    "a NUL in one of several prompts": (
+        {"prompts": ["red", "\0"]},
+        [UNWRITABLE.format("`prompts` has a NUL character in '\\x00'")],
+    ),
     "no images": ({"images": None}, [NO_IMAGES]),
     "an empty list of images": ({"images": []}, [EMPTY_IMAGES]),
     "one image outside a list": ({"images": "cup.png"}, [IMAGES_RULE + "'cup.png'."]),

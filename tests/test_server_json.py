@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from scripts.install import NAME, PUBLISHED
 from tests.bundle import project
+from tests.surroundings import settings_of_operators, settings_read
 
 from kontext_edit.settings import read_settings
 
@@ -18,7 +18,6 @@ ENTRY: dict[str, Any] = json.loads((PROJECT / "server.json").read_text(encoding=
 (PACKAGE,) = ENTRY["packages"]
 VARIABLES: dict[str, dict[str, Any]] = {each["name"]: each for each in PACKAGE["environmentVariables"]}
 RULES = json.loads((PROJECT / "tests" / "upstream" / "registry.schema.json").read_text(encoding="utf-8"))
-SETTING = re.compile(r'"((?:KONTEXT|NOVITA)_[A-Z_]+)"')
 
 
 def problems(entry: dict[str, Any]) -> list[str]:
@@ -60,9 +59,9 @@ def test_the_readme_proves_to_the_registry_whose_package_it_is() -> None:
     assert f"<!-- mcp-name: {ENTRY['name']} -->" in readme
 
 
-def test_every_setting_that_the_program_reads_is_listed_and_no_other() -> None:
-    sources = (path.read_text(encoding="utf-8") for path in PROJECT.glob("src/kontext_edit/**/*.py"))
-    assert set(VARIABLES) == {name for source in sources for name in SETTING.findall(source)}
+def test_every_setting_of_a_person_is_listed_and_no_other() -> None:
+    """An operator's settings belong to a server that no registry's client starts."""
+    assert set(VARIABLES) == settings_read() - settings_of_operators()
 
 
 def test_nothing_is_required_and_the_key_alone_is_a_secret() -> None:

@@ -7,7 +7,6 @@ steps. Which edit meets which of them is up to the scheduler.
 import asyncio
 import os
 import secrets
-from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,8 +18,6 @@ from mcp.shared.exceptions import MCPError
 from tests.billing import SHARES, upstream
 from tests.customers import Household, answer, code, status
 from tests.killable import POINTS, WAITING
-
-from kontext_edit.task import Status, Task
 
 if TYPE_CHECKING:
     from mcp.client.client import Client
@@ -121,7 +118,8 @@ async def test_in_a_storm_nothing_is_lost_nothing_is_doubled_and_the_books_agree
         print(f"servers died {deaths} times; faults: {faults}")  # noqa: T201 - likewise
         assert sum(deaths) >= SERVERS, "too calm to tell anything"
         assert {fault.partition(":")[0] for fault in faults} == set(SHARES), "likewise"
-        await assert_nothing_lost_and_nothing_doubled(household, prompts, told)
+        pictures = {str(path) for path in household.assert_only_whole_pictures()}
+        await household.books.assert_nothing_lost_and_nothing_doubled(prompts, told, pictures)
 
 
 def a_death(dice: Random) -> tuple[str, str]:
@@ -132,29 +130,8 @@ def a_death(dice: Random) -> tuple[str, str]:
 async def settled(household: Household) -> None:
     """A last server brings home what is still under way."""
     async with household.client() as client:
-        for task in await household.edits():
+        for task in await household.books.edits():
             for _ in range(MOST_QUESTIONS):
                 result = await client.call_tool("get_task", {"task_id": task.handle, "wait_seconds": 5})
                 if status(result) not in ("queued", "processing"):
                     break
-
-
-async def assert_nothing_lost_and_nothing_doubled(
-    household: Household, prompts: list[str], told: list[str]
-) -> None:
-    billed = [row.prompt for row in household.upstream.billed()]
-    edits = await household.edits()
-    twice = {prompt for prompt, times in Counter(billed).items() if times > 1}
-    assert not twice, [task for task in edits if task.prompt in twice]
-    last: dict[str, Task] = {task.prompt: task for task in edits}
-    assert set(last) == set(prompts)
-    pictures = set(household.assert_only_whole_pictures())
-    for prompt, heard in zip(prompts, told, strict=True):
-        task = last[prompt]
-        assert task.status in (Status.SUCCEEDED, Status.UNKNOWN), task
-        assert heard != "succeeded" or task.status is Status.SUCCEEDED
-        if task.status is Status.SUCCEEDED:
-            assert {picture.path for picture in task.pictures} <= pictures, task
-            assert prompt in billed
-    assert len(pictures) == sum(len(task.pictures) for task in last.values()), "a picture nobody owns"
-    await household.assert_books_agree()

@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import httpx
 import mcp_types as types
 import pytest
 from mcp.client.client import Client
@@ -136,8 +137,11 @@ async def test_the_server_says_that_it_has_tasks(environ: dict[str, str], clock:
 async def test_an_edit_that_fails_is_a_completed_task_whose_result_is_an_error(
     environ: dict[str, str], clock: FakeClock
 ) -> None:
-    api = Api(clock, on_submit=[error(400, "INVALID_REQUEST_BODY", message="no")])
-    async with connected(environ, api, clock) as client:
+    async def refuse_later(_request: httpx.Request) -> httpx.Response:
+        await clock.sleep(3)
+        return error(400, "INVALID_REQUEST_BODY", message="no")
+
+    async with connected(environ, Api(clock, on_submit=[refuse_later]), clock) as client:
         task = await begun(client, edit(environ))
         done = await ended(client, clock, task.task_id)
     assert done.status == "completed"

@@ -3,6 +3,8 @@
 `python -m tests.conformance.tasks_server` serves them over HTTP.
 """
 
+# ruff: noqa: ARG002 - `Tasks` hands over more than one client's jobs need
+
 import asyncio
 import time
 import uuid
@@ -71,7 +73,9 @@ class Jobs:
     def __init__(self) -> None:
         self._jobs: dict[str, Job] = {}
 
-    async def begin(self, call: Call, params: types.CallToolRequestParams) -> TaskState | HandlerResult:
+    async def begin(
+        self, call: Call, params: types.CallToolRequestParams, owner: str
+    ) -> TaskState | HandlerResult:
         """Begin what takes its time; ask for a name first where one is needed."""
         if params.name == "greet":
             return await call(params)
@@ -82,11 +86,11 @@ class Jobs:
         self._jobs[job.id] = job
         return job.state()
 
-    async def look(self, call: Call, task_id: str) -> TaskState | None:  # noqa: ARG002 - `Tasks` hands it over
+    async def look(self, call: Call, task_id: str, owner: str) -> TaskState | None:
         """How far a job is."""
         return self._jobs[task_id].state() if task_id in self._jobs else None
 
-    async def answer(self, task_id: str, responses: Mapping[str, Any]) -> bool:
+    async def answer(self, task_id: str, responses: Mapping[str, Any], owner: str) -> bool:
         """Hand the answers to whoever waits for them."""
         if task_id in self._jobs:
             asked = self._jobs[task_id].asked
@@ -96,7 +100,7 @@ class Jobs:
             await asyncio.sleep(0)
         return task_id in self._jobs
 
-    async def cancel(self, task_id: str) -> bool:
+    async def cancel(self, task_id: str, owner: str) -> bool:
         """Stop a job."""
         if task_id in self._jobs:
             self._jobs[task_id].work.cancel()
