@@ -1,56 +1,43 @@
 """How fast and how small pictures are prepared, against Pillow's plain full decode, resize and encode.
 
-    python bench/prepare.py [--rounds 5] [--json]
+    python bench/prepare.py [--json]
 
 Every measurement runs in a process of its own, ours and Pillow's in turn, so that peaks of memory are
-separate and a busy machine slows both alike. The target is for the 24-megapixel JPEG: at most half of
-Pillow's time, at most 1 MB, under 250 MB of memory.
+separate and a busy machine slows both alike. The peak is what preparing adds to a process that has imported
+everything and read the file.
 """
 
-import argparse
+import base64
 import io
 import json
-import os
-import platform
 import resource
-import statistics
-import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import PIL
 import pillow_heif
-from PIL import Image, ImageChops, ImageDraw
+from PIL import Image, ImageDraw
 
 from kontext_edit.images.prepare import prepare
 from kontext_edit.images.sources import Found
+from parts import apart, noisy, resident_bytes
+from report import Row, Spread, alone, ratios, told
 
-PHOTOGRAPH = Path(__file__).parent.parent / "examples" / "coffee.png"
-SOURCES = {"24 MP JPEG": "24.jpg", "12 MP HEIC": "12.heic", "4000x4000 PNG with alpha": "alpha.png"}
-"""What is measured, as the table calls it, and its file."""
+JPEG, HEIC, PNG = "24.jpg", "12.heic", "alpha.png"
+SOURCES = {JPEG: ("24 MP JPEG", 0.5), HEIC: ("12 MP HEIC", 1.0), PNG: ("4000² PNG with alpha", 0.8)}
+"""What is measured, and the target of its time."""
 
-REPEATS = 3
+ROUNDS = 3
+REPEATS = 2
 """Preparations in one process; the fastest counts, since the first also loads the codecs."""
-
-MAX_RATIO, MAX_BYTES, MAX_MEMORY = 0.5, 1_000_000, 250_000_000
-
-
-def resized(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """The picture at another size, with Pillow's best filter and no shortcut."""
-    return picture.resize(  # pyright: ignore[reportUnknownMemberType]  # numpy is optional
-        size, Image.Resampling.LANCZOS
-    )
-
-
-def noisy(size: tuple[int, int]) -> Image.Image:
-    """The example photograph at another size, with the fine grain that a sensor adds."""
-    with Image.open(PHOTOGRAPH) as picture:
-        large = resized(picture.convert("RGB"), size)
-    grain = Image.effect_noise(size, 10)
-    return Image.merge("RGB", [ImageChops.add(band, grain, 1, -128) for band in large.split()])
+SIDE = 1568
+MAX_MEMORY_RATIO = 0.5
+MAX_UPLOAD_RATIO = 0.25
+UNIT = 1 if sys.platform == "darwin" else 1024
+"""Of the peak that the system tells, in bytes."""
 
 
 def cut_out(side: int) -> Image.Image:
@@ -63,150 +50,117 @@ def cut_out(side: int) -> Image.Image:
 
 
 def make(folder: Path) -> None:
-    """Write the pictures that are measured."""
+    """Write the pictures that are measured; the HEIC in tiles, as phones do."""
     pillow_heif.register_heif_opener()  # pyright: ignore[reportUnknownMemberType]  # its options are untyped
-    noisy((6000, 4000)).save(folder / SOURCES["24 MP JPEG"], quality=88)
-    noisy((4032, 3024)).save(folder / SOURCES["12 MP HEIC"], quality=50)
-    cut_out(4000).save(folder / SOURCES["4000x4000 PNG with alpha"], compress_level=1)
+    noisy((6000, 4000)).save(folder / JPEG, quality=88)
+    noisy((4032, 3024)).save(folder / HEIC, quality=50, tile_size=512)
+    cut_out(4000).save(folder / PNG, compress_level=1)
 
 
 def with_us(data: bytes) -> int:
-    """Prepare as the program does; returns the bytes that would be sent."""
-    return len(prepare(Found("bench", data, None)).data or b"")
+    """Prepare as the program does; returns the characters that would be sent."""
+    return len(prepare(Found("bench", data, None)).wire("data-url"))
 
 
 def with_pillow(data: bytes) -> int:
-    """Decode in full, resize, encode; returns the bytes."""
+    """Decode in full, resize, encode; returns the characters."""
     out = io.BytesIO()
     with Image.open(io.BytesIO(data)) as picture:
         picture.load()
-        scale = 1568 / max(picture.size)
+        scale = SIDE / max(picture.size)
         size = round(picture.width * scale), round(picture.height * scale)
-        small = resized(picture, size)
+        small = picture.resize(size, Image.Resampling.LANCZOS)  # pyright: ignore[reportUnknownMemberType]  # numpy
         if small.mode == "RGBA":
             small.save(out, "PNG")
         else:
             small.save(out, "JPEG", quality=92)
-    return len(out.getvalue())
+    return len(base64.b64encode(out.getvalue()))
+
+
+def decoded(data: bytes) -> int:
+    """What Pillow's codec for HEIC needs before anything else can begin."""
+    file = pillow_heif.open_heif(io.BytesIO(data))  # pyright: ignore[reportUnknownMemberType]  # untyped
+    return len(cast("bytes", file[0].data))
+
+
+WAYS: dict[str, Callable[[bytes], int]] = {"us": with_us, "pillow": with_pillow, "codec": decoded}
 
 
 def measure(how: str, path: Path) -> dict[str, float]:
     """One measurement, in this process."""
-    work = with_us if how == "us" else with_pillow
+    data = path.read_bytes()
+    before = resident_bytes()
     times: list[float] = []
-    sent = 0
+    characters = 0
+    memory = 0.0
     for _ in range(REPEATS):
         started = time.perf_counter()
-        sent = work(path.read_bytes())
+        characters = WAYS[how](data)
         times.append(time.perf_counter() - started)
-    unit = 1 if sys.platform == "darwin" else 1024
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    return {"seconds": min(times), "bytes": sent, "memory": memory}
+        memory = memory or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * UNIT - before
+    return {"ms": 1000 * min(times), "mb": memory / 1e6, "characters": characters}
 
 
-def apart(*arguments: str) -> Any:  # noqa: ANN401 - JSON
-    """What this script prints when it is run in a process of its own.
-
-    Making the pictures happens there too: on Linux a child's peak memory starts at its parent's.
-    """
-    command = [sys.executable, __file__, *arguments]
-    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603 - ourselves
-    return json.loads(output or "null")
-
-
-def compare(path: Path, rounds: int) -> dict[str, Any]:
-    """Medians and ranges of both ways, and their ratio round by round."""
-    ours: list[dict[str, float]] = []
-    theirs: list[dict[str, float]] = []
-    for _ in range(rounds):
-        ours.append(apart("--measure", "us", str(path)))
-        theirs.append(apart("--measure", "pillow", str(path)))
-    ratios = [mine["seconds"] / other["seconds"] for mine, other in zip(ours, theirs, strict=True)]
-    return {
-        "source_bytes": path.stat().st_size,
-        "ratio": spread(ratios),
-        "us": summary(ours),
-        "pillow": summary(theirs),
-    }
+def compare(path: Path, *hows: str) -> dict[str, dict[str, list[float]]]:
+    """The measurements of each way, round by round."""
+    runs: dict[str, list[dict[str, Any]]] = {how: [] for how in hows}
+    for _ in range(ROUNDS):
+        for how in hows:
+            runs[how].append(apart(__file__, "--measure", how, str(path)))
+    return {how: {key: [run[key] for run in found] for key in found[0]} for how, found in runs.items()}
 
 
-def summary(runs: list[dict[str, float]]) -> dict[str, Any]:
-    """What several measurements of one way come to."""
-    return {
-        "milliseconds": spread([1000 * run["seconds"] for run in runs]),
-        "bytes": int(runs[0]["bytes"]),
-        "memory": int(max(run["memory"] for run in runs)),
-    }
-
-
-def spread(values: list[float]) -> dict[str, float]:
-    """Median, least and most."""
-    return {"median": statistics.median(values), "least": min(values), "most": max(values)}
-
-
-def met(row: dict[str, Any]) -> bool:
-    """Whether a row is within the target."""
-    us = row["us"]
-    return row["ratio"]["median"] <= MAX_RATIO and us["bytes"] <= MAX_BYTES and us["memory"] < MAX_MEMORY
-
-
-def table(rows: dict[str, dict[str, Any]], rounds: int) -> str:
-    """The measurements as Markdown."""
-    versions = f"Python {platform.python_version()}, Pillow {PIL.__version__}"
-    lines = [
-        f"{machine()}, {versions}; medians (ranges) of {rounds} rounds.",
-        "",
-        "| source | ours | Pillow in full | ratio | sent | our peak memory | target |",
-        "|---|---|---|---|---|---|---|",
+def rows_of(path: Path) -> list[Row]:
+    """Time and memory of one source; the upload of the photograph that has a target for it."""
+    name, most = SOURCES[path.name]
+    found = compare(path, "us", "pillow", *(["codec"] if path.name == HEIC else []))
+    us, pillow = found["us"], found["pillow"]
+    full, peak = "Pillow in full", f"preparing a {name}: peak memory"
+    memory = told(us["mb"], 0, "MB")
+    rows = [
+        Row(
+            f"preparing a {name}: time",
+            told(us["ms"], 0, "ms"),
+            full,
+            told(pillow["ms"], 0, "ms"),
+            ratios(us["ms"], pillow["ms"]),
+            most,
+        ),
+        Row(
+            peak, memory, full, told(pillow["mb"], 0, "MB"), ratios(us["mb"], pillow["mb"]), MAX_MEMORY_RATIO
+        ),
     ]
-    for name, row in rows.items():
-        us, pillow = row["us"], row["pillow"]
-        target = "not set"
-        if name == "24 MP JPEG":
-            target = f"≤ {MAX_RATIO}, ≤ 1 MB, < 250 MB: {'met' if met(row) else 'NOT MET'}"
-        lines.append(
-            f"| {name}, {row['source_bytes'] / 1e6:.1f} MB | {told(us['milliseconds'], 0)} ms "
-            f"| {told(pillow['milliseconds'], 0)} ms | {told(row['ratio'], 2)} "
-            f"| {us['bytes'] / 1e6:.2f} MB | {us['memory'] / 1e6:.0f} MB | {target} |"
+    if codec := found.get("codec"):
+        alone_mb = told(codec["mb"], 0, "MB")
+        rows.append(Row(peak, memory, "the codec alone", alone_mb, ratios(us["mb"], codec["mb"]), None))
+    if path.name == JPEG:
+        whole = -(-path.stat().st_size // 3) * 4
+        sent = us["characters"][0]
+        share = sent / whole
+        rows.append(
+            Row(
+                "bytes uploaded for it",
+                f"{sent / 1e6:.2f} MB",
+                "the file as base64",
+                f"{whole / 1e6:.2f} MB",
+                Spread(share, share, share),
+                MAX_UPLOAD_RATIO,
+            )
         )
-    return "\n".join(lines)
+    return rows
 
 
-def machine() -> str:
-    """Processor, cores and system."""
-    information = Path("/proc/cpuinfo")
-    lines = information.read_text().splitlines() if information.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    processor = names[0] if names else platform.machine()
-    return f"{processor}, {os.cpu_count()} cores, {platform.system()}"
-
-
-def told(values: dict[str, float], digits: int) -> str:
-    """A median with its range."""
-    return f"{values['median']:.{digits}f} ({values['least']:.{digits}f}-{values['most']:.{digits}f})"
-
-
-def main() -> int:
-    """Measure and print; 1 where the target is missed."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5, help="measurements of each way (default 5)")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument("--measure", nargs=2, metavar=("HOW", "FILE"), help=argparse.SUPPRESS)
-    parser.add_argument("--make", type=Path, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.make:
-        make(options.make)
-        return 0
-    if options.measure:
-        how, name = options.measure
-        print(json.dumps(measure(how, Path(name))))
-        return 0
+def rows() -> list[Row]:
+    """The answers."""
     with tempfile.TemporaryDirectory() as folder:
-        apart("--make", folder)
-        rows = {name: compare(Path(folder, file), options.rounds) for name, file in SOURCES.items()}
-    print(json.dumps(rows) if options.json else table(rows, options.rounds))
-    return 0 if met(rows["24 MP JPEG"]) else 1
+        apart(__file__, "--make", folder)
+        return [row for name in SOURCES for row in rows_of(Path(folder, name))]
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    if sys.argv[1:2] == ["--make"]:
+        make(Path(sys.argv[2]))
+    elif sys.argv[1:2] == ["--measure"]:
+        print(json.dumps(measure(sys.argv[2], Path(sys.argv[3]))))
+    else:
+        alone(rows, __doc__ or "")
