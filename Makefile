@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format docs bench bundle inspector app-tools conformance fastmcp
+.PHONY: help demo test check format docs bench bundle inspector app-tools conformance fastmcp postgres
 
 help: ## Show what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -30,11 +30,10 @@ docs: $(READY) ## Write anew what is generated: the README's tables, the tools i
 	$(BIN)/cog -I . -r README.md
 	$(BIN)/python -m tests.snapshot
 	$(BIN)/python -m tests.bundle
+	$(BIN)/python -m tests.startup
 
-bench: $(READY) ## Measure the start, the preparation of pictures and the journal
-	$(BIN)/python bench/start.py
-	$(BIN)/python bench/prepare.py
-	$(BIN)/python bench/journal.py
+bench: $(READY) ## Measure what docs/performance.md tells, in under ten minutes
+	$(BIN)/python bench
 
 bundle: $(READY) ## Build the bundle for desktop applications into dist/, and try it
 	@$(BIN)/python -m scripts.bundle
@@ -50,6 +49,9 @@ conformance: $(READY) ## Bring the protocol's conformance suites, for their test
 
 fastmcp: $(READY) ## Bring FastMCP, a task-aware client that is not ours, for its test
 	scripts/fastmcp.sh
+
+postgres: $(READY) ## Bring PostgreSQL for the journal's tests, where it may be installed
+	scripts/postgres.sh
 
 $(READY): pyproject.toml uv.lock
 	scripts/uv.sh sync --locked
