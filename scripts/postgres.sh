@@ -11,7 +11,8 @@ if [ -n "${CI:-}" ] && [ "$(id -u)" = 0 ]; then
     mkdir -p /etc/postgresql-common
     echo "create_main_cluster = false" >/etc/postgresql-common/createcluster.conf
     apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+        -o Dpkg::Options::=--force-confold postgresql
 else
     echo "There is no PostgreSQL here; install one (Debian: apt install postgresql) for the journal's tests." >&2
 fi
