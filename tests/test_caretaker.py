@@ -69,6 +69,19 @@ async def test_whoever_asks_for_an_edit_of_a_dead_process_gets_it_once_the_lease
     assert outcome.task.status is Status.SUCCEEDED
 
 
+async def test_an_edit_whose_turn_never_came_is_told_to_have_cost_nothing(
+    environ: dict[str, str], clock: FakeClock
+) -> None:
+    api = Api(clock)
+    task = await left_behind(environ, clock, None, status=Status.WAITING)
+    async with opened(environ, api, clock) as app:
+        ended = await settled(app, task.id, clock)
+    assert ended.status is Status.FAILED
+    assert ended.error is not None
+    assert "was not sent" in ended.error.message
+    assert (ended.billed, api.bodies) == (Billed.NO, [])
+
+
 async def test_an_edit_left_while_submitting_becomes_unknown_and_is_never_sent(
     environ: dict[str, str], clock: FakeClock
 ) -> None:

@@ -2,11 +2,13 @@
 
 import json
 import logging
+from pathlib import Path
 
 import pytest
 from tests.shell import plain
 
 from kontext_edit.cli import tokens as commands
+from kontext_edit.cli.main import run
 from kontext_edit.errors import InvalidArguments
 from kontext_edit.journal.book import Journal
 from kontext_edit.tokens import digest
@@ -69,3 +71,24 @@ async def test_what_cannot_be_added_is_refused_and_no_token_is_shown(
     with pytest.raises(InvalidArguments, match=told):
         await commands.add(keeper, name, scope, 0)
     assert capsys.readouterr().out == ""
+
+
+def test_the_commands_make_list_and_remove_tokens_of_the_journal_that_the_settings_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KONTEXT_HOME", str(tmp_path))
+
+    def command(*arguments: str) -> tuple[int, str]:
+        with pytest.raises(SystemExit) as ended:
+            run(["tokens", *arguments])
+        assert isinstance(ended.value.code, int)
+        return ended.value.code, capsys.readouterr().out
+
+    code, token = command("add", "anna", "--scope", "read")
+    assert (code, token[:4]) == (0, "kxt_")
+    code, listed = command("list", "--json")
+    assert [row["name"] for row in json.loads(listed)["tokens"]] == ["anna"]
+    assert token.strip() not in listed
+    assert command("add", "anna")[0] == 2
+    assert command("remove", "anna") == (0, "")
+    assert command("remove", "anna")[0] == 2
