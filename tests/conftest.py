@@ -33,8 +33,8 @@ def no_journal_left_open(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     opened: list[Journal] = []
     make = Journal.__init__
 
-    def noted(journal: Journal, place: Path | SecretStr) -> None:
-        make(journal, place)
+    def noted(journal: Journal, place: Path | SecretStr, *, private: bool = False) -> None:
+        make(journal, place, private=private)
         opened.append(journal)
 
     monkeypatch.setattr(Journal, "__init__", noted)

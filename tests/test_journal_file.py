@@ -240,3 +240,25 @@ async def test_a_damaged_journal_is_set_aside_whole_and_the_person_is_told(journ
 async def test_closing_an_unopened_journal_is_fine(journal: Journal) -> None:
     await journal.close()
     assert not journal.path.exists()
+
+
+async def test_callers_elsewhere_are_told_that_the_journal_is_unusable_and_not_where_it_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "journal.sqlite3").mkdir()
+    journal = Journal(tmp_path / "journal.sqlite3", private=True)
+    with pytest.raises(JournalUnavailable) as refused:
+        await journal.last(LOCAL)
+    assert str(tmp_path) not in f"{refused.value.message} {refused.value.hint}"
+    assert str(tmp_path) in caplog.text
+
+
+async def test_callers_elsewhere_are_told_that_a_journal_was_damaged_and_not_where_it_is_kept(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "journal.sqlite3"
+    path.write_bytes(b"no database at all, but long enough to be taken for a page of one" * 100)
+    journal = Journal(path, private=True)
+    assert await journal.last(LOCAL) is None
+    assert "was damaged and is kept aside" in (journal.notice or "")
+    assert str(tmp_path) not in (journal.notice or "")

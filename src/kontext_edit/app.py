@@ -81,13 +81,17 @@ class _Upstream:
     sandbox: "Sandbox | None" = None
 
 
-def open_journal(settings: Settings) -> Journal:
+def open_journal(settings: Settings, *, private: bool = False) -> Journal:
     """The journal that the settings name: a database that replicas share, or a file of this machine.
+
+    Args:
+        settings: the person's or the operator's.
+        private: whether callers are elsewhere, and are not told where a file is.
 
     Raises:
         InvalidSettings: the driver of the database is not installed.
     """
-    return Journal(settings.serving.database_url or settings.journal_path)
+    return Journal(settings.serving.database_url or settings.journal_path, private=private)
 
 
 def open_app(
@@ -157,7 +161,7 @@ async def open_for_many(
     """
     clock = clock or SystemClock()
     upstream = _upstream(settings, clock, transport)
-    serving, journal = settings.serving, open_journal(settings)
+    serving, journal = settings.serving, open_journal(settings, private=True)
     journal.on_failure.append(measures.database_failed)
     secret = await deployment_secret(journal)
     public_url = serving.public_url or address

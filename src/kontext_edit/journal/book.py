@@ -39,13 +39,14 @@ class Journal:
 
     Args:
         place: the file, or the URL of a PostgreSQL database.
+        private: whether callers are elsewhere, and are not told where a file is.
 
     Raises:
         InvalidSettings: the URL is none, or the driver for it is not installed.
     """
 
-    def __init__(self, place: Path | SecretStr) -> None:
-        self._engine = engine_at(place)
+    def __init__(self, place: Path | SecretStr, *, private: bool = False) -> None:
+        self._engine = engine_at(place, private=private)
         self._news = News(self._read)
         self._hears = False
         self.on_move = self._news.on_move

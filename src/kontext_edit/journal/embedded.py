@@ -71,12 +71,18 @@ class FileSession:
 
 
 class EmbeddedEngine:
-    """One file, one connection, one call at a time; a damaged file is set aside."""
+    """One file, one connection, one call at a time; a damaged file is set aside.
+
+    Args:
+        path: the file.
+        private: whether callers are elsewhere, so that only the log is told where it is.
+    """
 
     hears_others = False
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, private: bool) -> None:
         self._path = path
+        self._private = private
         self.place = str(path)
         self.notice: str | None = None
         self._lock = threading.Lock()
@@ -101,11 +107,7 @@ class EmbeddedEngine:
                         self._set_aside()
                     return work(FileSession(self._opened()))
             except (sqlite3.Error, OSError) as error:
-                raise JournalUnavailable(
-                    f"The journal {self._path} cannot be used: {error}.",
-                    "Nothing is sent while an edit cannot be written down. Ask the person to look at the "
-                    "folder (space, rights, another program), or to set KONTEXT_HOME to another one.",
-                ) from error
+                raise self._unavailable(error) from error
 
     def hear(self, hearer: Hearer) -> Future[None]:
         """Nothing: a file tells nobody."""
@@ -132,14 +134,28 @@ class EmbeddedEngine:
             self._identity = identity(self._path)
         return self._connection
 
+    def _unavailable(self, error: Exception) -> JournalUnavailable:
+        if self._private:
+            logger.error("the journal %s cannot be used: %s", self._path, error)
+            return JournalUnavailable(
+                "The journal cannot be used at the moment.",
+                "Nothing is sent while an edit cannot be written down. Try again in a moment; if it lasts, "
+                "tell whoever runs this server.",
+            )
+        return JournalUnavailable(
+            f"The journal {self._path} cannot be used: {error}.",
+            "Nothing is sent while an edit cannot be written down. Ask the person to look at the "
+            "folder (space, rights, another program), or to set KONTEXT_HOME to another one.",
+        )
+
     def _set_aside(self) -> None:
         """Go on with a new file where the old one is damaged, and say so."""
         aside = set_aside(self._path)
+        logger.error("the journal was damaged and is kept as %s", aside)
         self.notice = (
-            f"The journal was damaged and is kept as {aside}. Edits and spending from before are not known "
-            "here any more: repeating one of them may buy it again."
+            f"The journal was damaged and is kept {'aside' if self._private else f'as {aside}'}. Edits and "
+            "spending from before are not known here any more: repeating one of them may buy it again."
         )
-        logger.error("%s", self.notice)
 
     def _close(self) -> None:
         if self._connection is not None:
