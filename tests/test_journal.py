@@ -85,7 +85,7 @@ async def test_any_words_are_kept_as_they_are(prompt: str, any_text: str, journa
     problem = replace(PROBLEM, message=any_text)
     failed = await journal.ended(task, Status.FAILED, problem, 2.0)
     assert (
-        await journal.current(task)
+        (await journal.current([task]))[0]
         == failed
         == replace(task, status=Status.FAILED, error=problem, finished_at=2.0)
     )
@@ -158,7 +158,7 @@ async def test_no_sequence_of_events_leaves_the_legal_moves(path: list[Status], 
         legal = target in LEGAL_MOVES[status] or (target is status and status not in SETTLED)
         assert moved.status is (target if legal else status)
         status = moved.status
-    assert (await journal.current(task)).status is status
+    assert (await journal.current([task]))[0].status is status
 
 
 async def test_the_usual_time_is_learnt_roughly_from_few_edits_and_in_deciles_from_more(

@@ -45,7 +45,7 @@ async def test_a_strangers_edit_and_batch_answer_exactly_like_unknown_ones(journ
         assert await words_about(journal, handle, BEN) == unknown
     assert await journal.get("up-edit-1", ANN) == task
     assert await journal.in_batch("batch-1", ANN) == [task]
-    assert await journal.current(task) == task
+    assert (await journal.current([task]))[0] == task
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ async def test_an_edit_waits_for_its_turn_and_reserves_its_price_meanwhile(journ
         await journal.begin(anns(2), limits=limits)
     sending = await journal.sending(waiting)
     assert sending.status is Status.SUBMITTING
-    assert await journal.current(waiting) == sending
+    assert (await journal.current([waiting]))[0] == sending
     assert (await journal.accepted(sending, "up-1", 1003.0)).status is Status.QUEUED
     assert (await journal.sending(waiting)).status is Status.QUEUED, "it is sent once"
 

@@ -16,7 +16,7 @@ from kontext_edit.journal.facts import Token
 from kontext_edit.journal.news import News
 from kontext_edit.settings import read_settings
 from kontext_edit.task import LOCAL, Status, Task
-from kontext_edit.telemetry import NoMeasures
+from kontext_edit.telemetry import Measures
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ async def test_a_server_for_many_counts_how_often_its_journal_failed(
 ) -> None:
     failures: list[None] = []
 
-    class Counting(NoMeasures):
+    class Counting(Measures):
         def database_failed(self) -> None:
             failures.append(None)
 

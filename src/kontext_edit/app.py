@@ -114,15 +114,9 @@ def open_app(
     clock = clock or SystemClock()
     upstream = _upstream(settings, clock, transport)
     serving, journal = settings.serving, open_journal(settings)
+    # A store in a folder is for callers elsewhere; here pictures are files already.
     shared = serving.store_url if not (serving.store_url or "").startswith("file:") else None
-    store = open_store(
-        shared,  # a store in a folder is for callers elsewhere; here pictures are files already
-        pictures=settings.output_dir,
-        uploads=settings.uploads_dir,
-        links=None,
-        link_seconds=serving.link_seconds,
-        clock=clock,
-    )
+    store = _store(settings, shared, clock)
     finder = Finder(
         local=Folders(settings.allowed_dirs, working_dir), recall=recall_from(journal, store), uploads=store
     )
@@ -165,14 +159,8 @@ async def open_for_many(
     journal.on_failure.append(measures.database_failed)
     secret = await deployment_secret(journal)
     public_url = serving.public_url or address
-    store = open_store(
-        serving.store_url or (settings.home / "store").as_uri(),
-        pictures=settings.output_dir,
-        uploads=settings.uploads_dir,
-        links=SignedLinks(public_url, secret, clock),
-        link_seconds=serving.link_seconds,
-        clock=clock,
-    )
+    url = serving.store_url or (settings.home / "store").as_uri()
+    store = _store(settings, url, clock, SignedLinks(public_url, secret, clock))
     finder = Finder(
         local=None, recall=recall_from(journal, store), uploads=store, uploads_url=f"{public_url}/uploads"
     )
@@ -254,6 +242,17 @@ def _upstream(settings: Settings, clock: Clock, transport: httpx.AsyncBaseTransp
 
     sandbox = Sandbox(clock=clock, progression=AfterSeconds(_SANDBOX_SECONDS), base_url=_SANDBOX_URL)
     return _Upstream(_SANDBOX_URL, _SANDBOX_KEY, httpx.ASGITransport(app=sandbox.app), sandbox)
+
+
+def _store(settings: Settings, url: str | None, clock: Clock, links: SignedLinks | None = None) -> Store:
+    return open_store(
+        url,
+        pictures=settings.output_dir,
+        uploads=settings.uploads_dir,
+        links=links,
+        link_seconds=settings.serving.link_seconds,
+        clock=clock,
+    )
 
 
 def _fetcher(settings: Settings) -> Fetcher | None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -34,64 +34,35 @@ class Stage(StrEnum):
     FETCH = "fetch"
 
 
-class Measures(Protocol):
-    """Counts what happens. It is never told whose or which edit it was: those are without number."""
+class Measures:
+    """Hears what could be counted, and counts nothing: one person's server; `team.metrics` counts.
+
+    It is never told whose or which edit it was: those are without number.
+    """
 
     def ended(self, tier: str, status: Status, cost_usd: float) -> None:
         """An edit ended; its cost is the list price where it was or may have been billed, else 0."""
-        ...
 
     def under_way(self, change: int) -> None:
         """This process looks after so many more edits."""
-        ...
 
     def took(self, stage: Stage, seconds: float) -> None:
         """A stage of an edit is over."""
-        ...
 
     def polled(self) -> None:
         """Upstream was asked how far an edit is."""
-        ...
 
     def rate_limited(self) -> None:
         """Upstream answered 429."""
-        ...
 
     def database_failed(self) -> None:
         """The journal could not be read or written."""
-        ...
 
     def called(self, method: str, result: str) -> None:
         """A client's request was answered: `ok`, `tool_error`, `cancelled`, `error`, or an error's code."""
-        ...
 
 
-class NoMeasures:
-    """Counts nothing: one person's server."""
-
-    def ended(self, tier: str, status: Status, cost_usd: float) -> None:
-        """Nothing."""
-
-    def under_way(self, change: int) -> None:
-        """Nothing."""
-
-    def took(self, stage: Stage, seconds: float) -> None:
-        """Nothing."""
-
-    def polled(self) -> None:
-        """Nothing."""
-
-    def rate_limited(self) -> None:
-        """Nothing."""
-
-    def database_failed(self) -> None:
-        """Nothing."""
-
-    def called(self, method: str, result: str) -> None:
-        """Nothing."""
-
-
-NO_MEASURES = NoMeasures()
+NO_MEASURES = Measures()
 
 
 @contextmanager

@@ -73,7 +73,7 @@ class WaitingRoom:
         resting: set[str] = set()
         told = -1.0
         with self._listening(tasks) as ear:
-            kinds = {(task.tier, task.provider): task for task in tasks}
+            kinds = {(task.tier, task.provider): task for task in tasks if not task.settled}
             usual = {kind: await usual_seconds(self._journal, task) for kind, task in kinds.items()}
             await self._caretaker.take_up(
                 [task for task in tasks if task.task_id and self._may_move_soon(task, resting)]
@@ -84,7 +84,7 @@ class WaitingRoom:
                 left = deadline - self._clock.monotonic()
                 if left <= 0 or self._closing:
                     break
-                done = [100.0 if task.settled else self._percent(task, usual) for task in tasks]
+                done = [self._percent(task, usual) for task in tasks]
                 if (percent := sum(done) / len(done)) > told:  # an edit that was just accepted looks younger
                     told = percent
                     await caller.progress(percent, self._sentence(moving, len(tasks)))
@@ -131,7 +131,7 @@ class WaitingRoom:
     async def _read(self, tasks: Sequence[Task]) -> Sequence[Task]:
         """How far edits are; as they were known before, while the journal cannot tell."""
         try:
-            return await self._journal.current_all(tasks)
+            return await self._journal.current(tasks)
         except JournalUnavailable as error:
             logger.warning("task %s: %s", tasks[0].handle, error)
             return tasks
@@ -150,6 +150,8 @@ class WaitingRoom:
                 end.cancel()
 
     def _percent(self, task: Task, usual: Mapping[tuple[str, str], Usual]) -> float:
+        if task.settled:
+            return 100.0
         return progress_percent(task.age(self._clock.now()), usual[task.tier, task.provider])
 
     def _sentence(self, moving: list[Task], of: int) -> str:

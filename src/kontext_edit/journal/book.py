@@ -195,15 +195,7 @@ class Journal:
         """Leave this edit alone for a while."""
         await self._run(statements.rest, task, until)
 
-    async def current(self, task: Task) -> Task:
-        """How far an edit is, for who has it already.
-
-        Raises:
-            NoSuchTask: it is gone, with a damaged journal that was set aside.
-        """
-        return await self.get(task.id, task.owner)
-
-    async def current_all(self, tasks: Sequence[Task]) -> list[Task]:
+    async def current(self, tasks: Sequence[Task]) -> list[Task]:
         """How far edits are, for who has them already; one that is gone is told as it was."""
         found = {task.id: task for task in await self._run(statements.by_ids, [task.id for task in tasks])}
         return self._noticed(*(found.get(task.id, task) for task in tasks))

@@ -20,7 +20,7 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 120, 300, 900)
 
 
-class Metrics:
+class Metrics(Measures):
     """The measures of one server, in a registry of its own."""
 
     def __init__(self) -> None:
